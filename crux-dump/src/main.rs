@@ -1,0 +1,2 @@
+//! crux-dump.
+fn main() {}

@@ -1,0 +1,9 @@
+//! The image format of crux: the records, and the only code that encodes and
+//! decodes them.
+//!
+//! An image is a directory. Readers treat it as hostile: bounds, then meaning,
+//! then effect. This crate depends on nothing of ours; `docs/format.md` is normative.
+
+pub mod contents;
+pub mod mounts;
+pub mod path;

@@ -1,0 +1,2 @@
+//! crux-image: looks at an image without any privilege. Kind: shell.
+fn main() {}

@@ -1,0 +1,2 @@
+//! crux-restore.
+fn main() {}
