@@ -50,6 +50,11 @@ pub fn make(root: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
+/// Where the first mount of each tmpfs is.
+pub fn own_tmpfs(root: &Path, count: usize) -> impl Iterator<Item = PathBuf> {
+    (0..count).step_by(4).map(|number| place(root, number))
+}
+
 /// A container with one tmpfs, at /data, which `fill` fills.
 pub fn with_contents(lab: &Lab, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Container> {
     let root = prepare(lab, 0)?;
