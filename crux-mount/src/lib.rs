@@ -1,7 +1,7 @@
 //! Mount tables: read, modelled, planned, simulated, executed and verified.
 //!
-//! Types are separate for each phase: *observed* (`mountinfo`, `statmount`),
-//! *recorded* (`crux_image::mounts`), *model* (`model`: recorded and checked),
-//! *planned* (`plan`), *live* (`verify`). `docs/mounts.md` is the long form.
+//! Types are separate for each phase: *observed* (`mountinfo`, `observe`),
+//! *recorded* (`crux_image::mounts`), *planned* (`plan`), *live* (`verify`).
+//! `docs/mounts.md` is the long form.
 
 pub mod plan;
