@@ -26,10 +26,14 @@ impl Uses {
 pub(super) fn every_mount(
     mounts: &Mounts,
 ) -> impl Iterator<Item = (NamespaceIndex, MountIndex, &Mount)> {
-    mounts.namespaces.iter().enumerate().flat_map(|(ns, namespace)| {
-        let mounts = namespace.mounts.iter().enumerate();
-        mounts.map(move |(at, mount)| (ns.into(), at.into(), mount))
-    })
+    mounts
+        .namespaces
+        .iter()
+        .enumerate()
+        .flat_map(|(ns, namespace)| {
+            let mounts = namespace.mounts.iter().enumerate();
+            mounts.map(move |(at, mount)| (ns.into(), at.into(), mount))
+        })
 }
 
 /// Which origins need a helper: those that several mounts show, or none shows
@@ -62,11 +66,19 @@ pub(super) fn helpers(
 pub(super) fn sources(mounts: &Mounts, uses: &Uses, helpers: &[bool], steps: &mut Vec<Step>) {
     let outside = joined_outside(mounts);
     for (at, origin) in mounts.origins.iter().enumerate() {
-        let Some(into) = first_slot(at.into(), uses, helpers) else { continue };
+        let Some(into) = first_slot(at.into(), uses, helpers) else {
+            continue;
+        };
         match origin {
-            Origin::External(_) => steps.push(Step::OpenSource { origin: at.into(), into }),
+            Origin::External(_) => steps.push(Step::OpenSource {
+                origin: at.into(),
+                into,
+            }),
             Origin::Own(own) if needs_host_visible(own.fs_type) => {
-                steps.push(Step::Create { origin: at.into(), into });
+                steps.push(Step::Create {
+                    origin: at.into(),
+                    into,
+                });
             }
             Origin::Own(_) => {}
         }
@@ -87,10 +99,18 @@ pub(super) fn own_and_clones(
         if let (Origin::Own(own), Some(into)) = (origin, first_slot(at.into(), uses, helpers))
             && !needs_host_visible(own.fs_type)
         {
-            steps.push(Step::Create { origin: at.into(), into });
+            steps.push(Step::Create {
+                origin: at.into(),
+                into,
+            });
         }
     }
-    for (at, users) in uses.0.iter().enumerate().filter(|(at, u)| helpers[*at] && !u.is_empty()) {
+    for (at, users) in uses
+        .0
+        .iter()
+        .enumerate()
+        .filter(|(at, u)| helpers[*at] && !u.is_empty())
+    {
         let helper = Slot::Helper(at.into());
         steps.push(Step::AttachHelper { helper });
         for &(ns, index) in users {
@@ -123,7 +143,11 @@ pub(super) fn unlink_deleted(mounts: &Mounts, steps: &mut Vec<Step>) {
     names.dedup();
     for (origin, name, directory) in names {
         let through = Slot::Helper(origin);
-        steps.push(Step::Unlink { through, name: name.clone(), directory });
+        steps.push(Step::Unlink {
+            through,
+            name: name.clone(),
+            directory,
+        });
     }
 }
 
@@ -136,7 +160,11 @@ fn needs_host_visible(fs: OwnFsType) -> bool {
 /// The slot that receives the first mount of an origin; none if nothing shows it.
 fn first_slot(origin: OriginIndex, uses: &Uses, helpers: &[bool]) -> Option<Slot> {
     let (ns, mount) = *uses.0[origin.at()].first()?;
-    Some(if helpers[origin.at()] { Slot::Helper(origin) } else { Slot::Mount(ns, mount) })
+    Some(if helpers[origin.at()] {
+        Slot::Helper(origin)
+    } else {
+        Slot::Mount(ns, mount)
+    })
 }
 
 /// Which origins name an outside peer group that some mount joins.

@@ -8,7 +8,7 @@ mod planner;
 mod propagate;
 mod step;
 
-pub use planner::{PlanError, plan};
+pub use planner::{PlanError, attach_order, plan};
 pub use step::{Slot, Step};
 
 use std::fmt;

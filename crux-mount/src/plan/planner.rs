@@ -45,7 +45,9 @@ pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
     create::sources(mounts, &uses, &helpers, &mut steps);
     steps.push(Step::EnterYard);
     for at in 0..mounts.namespaces.len() {
-        steps.push(Step::NewNamespace { namespace: at.into() });
+        steps.push(Step::NewNamespace {
+            namespace: at.into(),
+        });
     }
     create::own_and_clones(mounts, &uses, &helpers, &mut steps);
     for (at, namespace) in mounts.namespaces.iter().enumerate() {
@@ -60,7 +62,9 @@ pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
 /// deeper first, because a mount hides what lies beneath its mountpoint.
 fn attach(at: NamespaceIndex, namespace: &Namespace, steps: &mut Vec<Step>) {
     steps.push(Step::EnterNamespace { namespace: at });
-    steps.push(Step::AttachRoot { mount: Slot::Mount(at, MountIndex(0)) });
+    steps.push(Step::AttachRoot {
+        mount: Slot::Mount(at, MountIndex(0)),
+    });
     for index in attach_order(namespace) {
         let mount = &namespace.mounts[index.at()];
         if let Some(parent) = mount.parent {

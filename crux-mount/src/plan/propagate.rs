@@ -38,7 +38,10 @@ impl Groups {
         let mut members = vec![Vec::new(); mounts.groups.len()];
         let mut slaves = vec![Vec::new(); mounts.groups.len()];
         for (ns, index, mount) in every_mount(mounts) {
-            let member = Member { at: (ns, index), origin: mount.origin };
+            let member = Member {
+                at: (ns, index),
+                origin: mount.origin,
+            };
             match mount.propagation {
                 Propagation::Shared(group) => {
                     members[group.at()].push(member);
@@ -51,8 +54,14 @@ impl Groups {
             }
         }
         let carriers = members.iter().zip(&slaves);
-        let carriers = carriers.map(|(m, s)| carrier(mounts, m, s)).collect::<Result<_, _>>()?;
-        Ok(Self { members, carriers, order: masters_first(mounts) })
+        let carriers = carriers
+            .map(|(m, s)| carrier(mounts, m, s))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            members,
+            carriers,
+            order: masters_first(mounts),
+        })
     }
 
     pub(super) fn carried_by_helpers(&self) -> impl Iterator<Item = OriginIndex> {
@@ -98,7 +107,9 @@ fn carrier(mounts: &Mounts, members: &[Member], slaves: &[Member]) -> Result<Slo
         }
         widest = widest.common_ancestor(root(member));
     }
-    let wide = members.iter().find(|m| m.origin == first.origin && *root(m) == widest);
+    let wide = members
+        .iter()
+        .find(|m| m.origin == first.origin && *root(m) == widest);
     Ok(wide.map_or(Slot::Helper(first.origin), |m| m.slot()))
 }
 
@@ -132,7 +143,10 @@ fn masters_first(mounts: &Mounts) -> Vec<GroupIndex> {
 pub(super) fn steps(mounts: &Mounts, groups: &Groups, steps: &mut Vec<Step>) {
     // The attach phase ended in the last namespace.
     let last = NamespaceIndex::from(mounts.namespaces.len() - 1);
-    let mut phase = Phase { steps, place: Place::Namespace(last) };
+    let mut phase = Phase {
+        steps,
+        place: Place::Namespace(last),
+    };
     for &group in &groups.order {
         phase.group(mounts, groups, group);
     }
@@ -143,7 +157,9 @@ pub(super) fn steps(mounts: &Mounts, groups: &Groups, steps: &mut Vec<Step>) {
     }
     for (ns, index, mount) in every_mount(mounts) {
         if mount.propagation == Propagation::Unbindable {
-            phase.inside(Slot::Mount(ns, index), |mount| Step::MakeUnbindable { mount });
+            phase.inside(Slot::Mount(ns, index), |mount| Step::MakeUnbindable {
+                mount,
+            });
         }
     }
 }

@@ -158,10 +158,18 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OpenSource { origin, into } => {
-                write!(f, "open the source granted for origin {} as {into}", origin.0)
+                write!(
+                    f,
+                    "open the source granted for origin {} as {into}",
+                    origin.0
+                )
             }
             Self::OpenOutside { origin } => {
-                write!(f, "open the mount outside whose peer group origin {} names", origin.0)
+                write!(
+                    f,
+                    "open the mount outside whose peer group origin {} names",
+                    origin.0
+                )
             }
             Self::EnterYard => f.write_str("enter the yard"),
             Self::NewNamespace { namespace } => write!(f, "make namespace {}", namespace.0),
@@ -179,7 +187,11 @@ impl fmt::Display for Step {
             Self::Attach { mount, parent, at } => {
                 write!(f, "attach {mount} at {at} of {parent}")
             }
-            Self::Unlink { through, name, directory } => {
+            Self::Unlink {
+                through,
+                name,
+                directory,
+            } => {
                 let what = if *directory { "directory" } else { "file" };
                 write!(f, "remove the {what} {name} of {through}")
             }
