@@ -4,5 +4,6 @@
 //! *recorded* (`crux_image::mounts`), *planned* (`plan`), *live* (`verify`).
 //! `docs/mounts.md` is the long form.
 
+pub mod exec;
 pub mod plan;
 pub mod sys;

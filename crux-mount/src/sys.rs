@@ -32,7 +32,8 @@ pub use tree::{
 use error::call;
 use linux_raw_sys::general::{__NR_listmount, __NR_mount_setattr, __NR_statmount};
 use rustix::io::Errno;
-use rustix::thread::UnshareFlags;
+use rustix::process::Pid;
+use rustix::thread::{CapabilitiesSecureBits, UnshareFlags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// `struct mnt_id_req` in the size that Linux 6.11 gave it (statmount(2)).
@@ -140,6 +141,69 @@ pub fn unshare_mount_namespace() -> Result<(), SysError> {
     // with others. No descriptor table is unshared, so no owned descriptor loses its meaning.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
         .map_err(call(|| "unshare(CLONE_NEWNS)".into()))
+}
+
+/// Makes a new user namespace and puts the process into it (unshare(2) `CLONE_NEWUSER`); one thread only.
+pub fn unshare_user_namespace() -> Result<(), SysError> {
+    unshare(UnshareFlags::NEWUSER, "CLONE_NEWUSER")
+}
+
+/// Makes a new net or ipc namespace and puts the calling thread into it (unshare(2)).
+pub fn unshare_namespace(kind: NamespaceKind) -> Result<(), SysError> {
+    match kind {
+        NamespaceKind::Ipc => unshare(UnshareFlags::NEWIPC, "CLONE_NEWIPC"),
+        _ => unshare(UnshareFlags::NEWNET, "CLONE_NEWNET"),
+    }
+}
+
+fn unshare(flags: UnshareFlags, shown: &str) -> Result<(), SysError> {
+    // SAFETY: none of the namespaces that are passed here changes what a descriptor or a pointer
+    // of this process means.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+        .map_err(call(|| format!("unshare({shown})")))
+}
+
+/// fork(2): `None` in the child. The process must have one thread: in the child of
+/// another, locks that other threads held stay locked.
+pub fn fork() -> Result<Option<Pid>, SysError> {
+    // SAFETY: callers have one thread (executors of plans do), so the child's memory is consistent.
+    let pid = outcome(unsafe { libc::fork() }.into()).map_err(call(|| "fork()".into()))?;
+    Ok(Pid::from_raw(pid as i32))
+}
+
+/// Ends the process without running exit handlers or destructors, which are the parent's (_exit(2)).
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit does not return and touches no memory of ours.
+    unsafe { libc::_exit(status) }
+}
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2)), those too
+/// that this process was started with.
+pub fn close_on_exec_from(first: u32) -> Result<(), SysError> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC no descriptor is closed, so none that is owned becomes invalid.
+    let result = unsafe {
+        let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+        libc::close_range(first, u32::MAX, flags)
+    };
+    outcome(result.into())
+        .map(drop)
+        .map_err(call(|| format!("close_range({first}, ~0, CLOSE_RANGE_CLOEXEC)")))
+}
+
+/// Sets the ids that file systems see (setfsuid(2), setfsgid(2)) and keeps the
+/// capabilities, which leaving uid 0 would take; the ids before.
+pub fn set_filesystem_ids(uid: u32, gid: u32) -> Result<(u32, u32), SysError> {
+    let describe = || format!("setfsuid({uid}), setfsgid({gid})");
+    let bits = CapabilitiesSecureBits::NO_SETUID_FIXUP;
+    let before = rustix::thread::capabilities_secure_bits().map_err(call(describe))?;
+    rustix::thread::set_capabilities_secure_bits(before | bits).map_err(call(describe))?;
+    // SAFETY: both calls change credentials of this thread only, and take no pointer.
+    let previous = unsafe { (libc::setfsuid(uid) as u32, libc::setfsgid(gid) as u32) };
+    // They report no errors: what a second call returns is what is in force.
+    // SAFETY: an id of -1 is never valid, so this changes nothing.
+    let now = unsafe { (libc::setfsuid(u32::MAX) as u32, libc::setfsgid(u32::MAX) as u32) };
+    rustix::thread::set_capabilities_secure_bits(before).map_err(call(describe))?;
+    if now == (uid, gid) { Ok(previous) } else { Err(call(describe)(Errno::PERM)) }
 }
 
 /// The id of a mount namespace, as statmount(2) takes it (`NS_GET_MNTNS_ID`, Linux 6.11).

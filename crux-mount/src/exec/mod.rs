@@ -130,13 +130,13 @@ impl<'a> Executor<'a> {
                 self.fill_slot(*into, mount)
             }
             Step::AttachHelper { helper } => {
-                let mount = self.slot(*helper)?;
-                let directory = sys::file_kind(&sys::statx(mount)?).is_some_and(|k| k.is_directory());
+                let kind = sys::file_kind(&sys::statx(self.slot(*helper)?)?);
+                let directory = kind.is_some_and(|kind| kind.is_directory());
                 let mountpoint = self.place.helper_mountpoint(directory)?;
-                Ok(sys::move_mount(mount, mountpoint)?)
+                Ok(sys::move_mount(self.slot(*helper)?, mountpoint)?)
             }
             Step::Clone { from, root, into } => {
-                let shown = sys::open_beneath(self.slot(*from)?, root, Open::Path)?;
+                let shown = sys::open_beneath(self.slot(*from)?, root, Open::Any)?;
                 self.fill_slot(*into, sys::open_tree_clone(shown)?)
             }
             Step::SetAttributes { mount, attributes } => {
@@ -151,7 +151,7 @@ impl<'a> Executor<'a> {
             Step::ReturnToYard => self.place.return_to_yard(),
             Step::AttachRoot { mount } => self.place.attach_root(self.slot(*mount)?),
             Step::Attach { mount, parent, at } => {
-                let target = sys::open_beneath(self.slot(*parent)?, at, Open::Path)?;
+                let target = sys::open_beneath(self.slot(*parent)?, at, Open::Any)?;
                 Ok(sys::move_mount(self.slot(*mount)?, target)?)
             }
             Step::Unlink { through, name, directory } => {
