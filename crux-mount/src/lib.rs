@@ -5,5 +5,8 @@
 //! `docs/mounts.md` is the long form.
 
 pub mod exec;
+pub mod ids;
+pub mod mountinfo;
 pub mod plan;
 pub mod sys;
+pub mod verify;

@@ -16,6 +16,7 @@ mod stat;
 mod statmount;
 mod tree;
 
+pub use crate::ids::{MountId, MountNsId, UniqueMountId};
 pub use error::SysError;
 pub use filesystem::{
     fsconfig_create, fsconfig_fd, fsconfig_flag, fsconfig_reconfigure, fsconfig_string, fsmount,
@@ -23,8 +24,8 @@ pub use filesystem::{
 };
 pub use namespace::{NamespaceKind, chroot_dot, fchdir, pivot_root_dot, setns, umount_dot_detach};
 pub use resolve::{Open, open_beneath};
-pub use stat::{FileStat, MountId, UniqueMountId, file_kind, statx, unique_mount_id};
-pub use statmount::{MountNsId, StatMask, StatMount, list_mounts, stat_mount};
+pub use stat::{FileStat, file_kind, statx, unique_mount_id};
+pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
 pub use tree::{
     move_mount, move_mount_set_group, open_tree, open_tree_clone, open_tree_clone_recursive,
 };
@@ -159,8 +160,7 @@ pub fn unshare_namespace(kind: NamespaceKind) -> Result<(), SysError> {
 fn unshare(flags: UnshareFlags, shown: &str) -> Result<(), SysError> {
     // SAFETY: none of the namespaces that are passed here changes what a descriptor or a pointer
     // of this process means.
-    unsafe { rustix::thread::unshare_unsafe(flags) }
-        .map_err(call(|| format!("unshare({shown})")))
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(call(|| format!("unshare({shown})")))
 }
 
 /// fork(2): `None` in the child. The process must have one thread: in the child of
@@ -185,9 +185,9 @@ pub fn close_on_exec_from(first: u32) -> Result<(), SysError> {
         let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
         libc::close_range(first, u32::MAX, flags)
     };
-    outcome(result.into())
-        .map(drop)
-        .map_err(call(|| format!("close_range({first}, ~0, CLOSE_RANGE_CLOEXEC)")))
+    outcome(result.into()).map(drop).map_err(call(|| {
+        format!("close_range({first}, ~0, CLOSE_RANGE_CLOEXEC)")
+    }))
 }
 
 /// Sets the ids that file systems see (setfsuid(2), setfsgid(2)) and keeps the
@@ -201,9 +201,18 @@ pub fn set_filesystem_ids(uid: u32, gid: u32) -> Result<(u32, u32), SysError> {
     let previous = unsafe { (libc::setfsuid(uid) as u32, libc::setfsgid(gid) as u32) };
     // They report no errors: what a second call returns is what is in force.
     // SAFETY: an id of -1 is never valid, so this changes nothing.
-    let now = unsafe { (libc::setfsuid(u32::MAX) as u32, libc::setfsgid(u32::MAX) as u32) };
+    let now = unsafe {
+        (
+            libc::setfsuid(u32::MAX) as u32,
+            libc::setfsgid(u32::MAX) as u32,
+        )
+    };
     rustix::thread::set_capabilities_secure_bits(before).map_err(call(describe))?;
-    if now == (uid, gid) { Ok(previous) } else { Err(call(describe)(Errno::PERM)) }
+    if now == (uid, gid) {
+        Ok(previous)
+    } else {
+        Err(call(describe)(Errno::PERM))
+    }
 }
 
 /// The id of a mount namespace, as statmount(2) takes it (`NS_GET_MNTNS_ID`, Linux 6.11).

@@ -46,7 +46,11 @@ impl Child {
         };
         drop(theirs);
         match receive(&ours) {
-            Ok(descriptor) => Ok(Self { pid, socket: ours, descriptor }),
+            Ok(descriptor) => Ok(Self {
+                pid,
+                socket: ours,
+                descriptor,
+            }),
             Err(error) => {
                 reap(pid)?;
                 Err(error)
@@ -68,7 +72,9 @@ impl Child {
 
 fn reap(pid: rustix::process::Pid) -> Result<(), StepError> {
     let options = rustix::process::WaitOptions::empty();
-    rustix::process::waitpid(Some(pid), options).map(drop).map_err(named("waitpid"))
+    rustix::process::waitpid(Some(pid), options)
+        .map(drop)
+        .map_err(named("waitpid"))
 }
 
 /// In the child: sends the result and waits until the parent has closed its end.
@@ -79,7 +85,12 @@ fn answer(socket: &OwnedFd, result: Result<OwnedFd, StepError>) {
         Ok(descriptor) => {
             let descriptors = [descriptor.as_fd()];
             control.push(SendAncillaryMessage::ScmRights(&descriptors));
-            let sent = sendmsg(socket, &[IoSlice::new(b"+")], &mut control, SendFlags::NOSIGNAL);
+            let sent = sendmsg(
+                socket,
+                &[IoSlice::new(b"+")],
+                &mut control,
+                SendFlags::NOSIGNAL,
+            );
             if sent.is_ok() {
                 let _ = rustix::io::read(socket, &mut [0; 1]);
             }
@@ -88,7 +99,12 @@ fn answer(socket: &OwnedFd, result: Result<OwnedFd, StepError>) {
         Err(error) => format!("-{error}"),
     };
     // If the parent is gone there is nobody to tell.
-    let _ = sendmsg(socket, &[IoSlice::new(message.as_bytes())], &mut control, SendFlags::NOSIGNAL);
+    let _ = sendmsg(
+        socket,
+        &[IoSlice::new(message.as_bytes())],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    );
 }
 
 fn receive(socket: &OwnedFd) -> Result<OwnedFd, StepError> {

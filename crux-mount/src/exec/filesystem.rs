@@ -62,8 +62,15 @@ impl Contexts {
 impl Context {
     fn of_caller(kind: NamespaceKind, proc: BorrowedFd<'_>) -> Result<Self, StepError> {
         let caller = current(kind, proc)?;
-        let proc = proc.try_clone_to_owned().map_err(|error| StepError::Child(error.to_string()))?;
-        Ok(Self { kind, caller, made: HashMap::new(), proc })
+        let proc = proc
+            .try_clone_to_owned()
+            .map_err(|error| StepError::Child(error.to_string()))?;
+        Ok(Self {
+            kind,
+            caller,
+            made: HashMap::new(),
+            proc,
+        })
     }
 
     fn inside<T>(
@@ -75,7 +82,8 @@ impl Context {
             Some(namespace) => sys::setns(namespace, self.kind)?,
             None => {
                 sys::unshare_namespace(self.kind)?;
-                self.made.insert(number, current(self.kind, self.proc.as_fd())?);
+                self.made
+                    .insert(number, current(self.kind, self.proc.as_fd())?);
             }
         }
         let result = work();
@@ -139,7 +147,11 @@ fn configure(
 }
 
 fn set_flags(fs: BorrowedFd<'_>, flags: SuperblockFlags) -> Result<(), StepError> {
-    let set = [(flags.sync, "sync"), (flags.dirsync, "dirsync"), (flags.lazytime, "lazytime")];
+    let set = [
+        (flags.sync, "sync"),
+        (flags.dirsync, "dirsync"),
+        (flags.lazytime, "lazytime"),
+    ];
     for (_, name) in set.iter().filter(|(on, _)| *on) {
         sys::fsconfig_flag(fs, name.as_bytes())?;
     }
@@ -186,7 +198,9 @@ pub(super) fn as_identity(
     identity: Option<Identity>,
     work: impl FnOnce() -> Result<(), StepError>,
 ) -> Result<(), StepError> {
-    let Some(Identity { uid, gid }) = identity else { return work() };
+    let Some(Identity { uid, gid }) = identity else {
+        return work();
+    };
     let previous = sys::set_filesystem_ids(uid, gid)?;
     let result = work();
     sys::set_filesystem_ids(previous.0, previous.1)?;

@@ -106,7 +106,14 @@ impl<'a> Executor<'a> {
         let place = Place::of_caller()?;
         let users = UserNamespaces::make(&setup.mounts.user_namespaces, place.proc_dir())?;
         let contexts = filesystem::Contexts::of_caller(place.proc_dir())?;
-        Ok(Self { setup, place, users, contexts, slots: HashMap::new(), terminals: Vec::new() })
+        Ok(Self {
+            setup,
+            place,
+            users,
+            contexts,
+            slots: HashMap::new(),
+            terminals: Vec::new(),
+        })
     }
 
     fn run(&mut self, step: &Step) -> Result<(), StepError> {
@@ -118,12 +125,16 @@ impl<'a> Executor<'a> {
             }
             Step::OpenOutside { origin } => {
                 let outside = self.setup.outside[origin.at()].take();
-                self.fill_slot(Slot::Outside(*origin), outside.ok_or(StepError::NotGranted)?)
+                self.fill_slot(
+                    Slot::Outside(*origin),
+                    outside.ok_or(StepError::NotGranted)?,
+                )
             }
             Step::EnterYard => self.place.enter_yard(),
             Step::NewNamespace { namespace } => {
                 let owner = self.setup.mounts.namespaces[namespace.at()].owner;
-                self.place.new_namespace(owner.map(|user| self.users.get(user)))
+                self.place
+                    .new_namespace(owner.map(|user| self.users.get(user)))
             }
             Step::Create { origin, into } => {
                 let mount = self.create(*origin)?;
@@ -145,7 +156,13 @@ impl<'a> Executor<'a> {
                 let idmap = idmap.map(|map| user_namespace::of_map(map, self.place.proc_dir()));
                 let idmap = idmap.transpose()?;
                 let idmap = idmap.as_ref().map(AsFd::as_fd);
-                Ok(sys::mount_setattr(self.slot(*mount)?, set, clear, 0, idmap)?)
+                Ok(sys::mount_setattr(
+                    self.slot(*mount)?,
+                    set,
+                    clear,
+                    0,
+                    idmap,
+                )?)
             }
             Step::EnterNamespace { namespace } => self.place.enter(*namespace),
             Step::ReturnToYard => self.place.return_to_yard(),
@@ -154,12 +171,15 @@ impl<'a> Executor<'a> {
                 let target = sys::open_beneath(self.slot(*parent)?, at, Open::Any)?;
                 Ok(sys::move_mount(self.slot(*mount)?, target)?)
             }
-            Step::Unlink { through, name, directory } => {
-                self.unlink(self.slot(*through)?, name, *directory)
-            }
-            Step::SetGroup { from, to } => {
-                Ok(sys::move_mount_set_group(self.slot(*from)?, self.slot(*to)?)?)
-            }
+            Step::Unlink {
+                through,
+                name,
+                directory,
+            } => self.unlink(self.slot(*through)?, name, *directory),
+            Step::SetGroup { from, to } => Ok(sys::move_mount_set_group(
+                self.slot(*from)?,
+                self.slot(*to)?,
+            )?),
             Step::MakeShared { mount } => self.propagation(*mount, libc::MS_SHARED),
             Step::MakeSlave { mount } => self.propagation(*mount, libc::MS_SLAVE),
             Step::MakeUnbindable { mount } => self.propagation(*mount, libc::MS_UNBINDABLE),
@@ -167,7 +187,10 @@ impl<'a> Executor<'a> {
     }
 
     fn slot(&self, slot: Slot) -> Result<BorrowedFd<'_>, StepError> {
-        self.slots.get(&slot).map(AsFd::as_fd).ok_or(StepError::EmptySlot(slot))
+        self.slots
+            .get(&slot)
+            .map(AsFd::as_fd)
+            .ok_or(StepError::EmptySlot(slot))
     }
 
     fn fill_slot(&mut self, slot: Slot, mount: OwnedFd) -> Result<(), StepError> {
@@ -176,7 +199,10 @@ impl<'a> Executor<'a> {
     }
 
     fn open_source(&mut self, origin: OriginIndex) -> Result<OwnedFd, StepError> {
-        match self.setup.sources[origin.at()].take().ok_or(StepError::NotGranted)? {
+        match self.setup.sources[origin.at()]
+            .take()
+            .ok_or(StepError::NotGranted)?
+        {
             Source::Path(file) => Ok(sys::open_tree_clone(file)?),
             Source::Kernel { fs, options } => filesystem::make_kernel(fs, &options),
         }
@@ -200,7 +226,8 @@ impl<'a> Executor<'a> {
         };
         let identity = user.map(|(user, _)| self.users.root_of(user));
         filesystem::as_identity(identity, || {
-            self.terminals.extend(terminals::make(&own.contents, mount.as_fd())?);
+            self.terminals
+                .extend(terminals::make(&own.contents, mount.as_fd())?);
             (self.setup.fill)(own, mount.as_fd()).map_err(StepError::Fill)
         })?;
         filesystem::seal(own, mount.as_fd())?;
@@ -219,7 +246,11 @@ impl<'a> Executor<'a> {
     ) -> Result<(), StepError> {
         let (parent, last) = name.split_last().ok_or(StepError::NotGranted)?;
         let parent = sys::open_beneath(through, &parent, Open::Directory)?;
-        let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let flags = if directory {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
         unlinkat(parent, last, flags).map_err(error::call("unlinkat", name))
     }
 
@@ -233,6 +264,11 @@ impl<'a> Executor<'a> {
             namespaces.push(self.place.release(at, root)?);
         }
         let (net, ipc) = self.contexts.release();
-        Ok(Built { namespaces, terminals: self.terminals, net, ipc })
+        Ok(Built {
+            namespaces,
+            terminals: self.terminals,
+            net,
+            ipc,
+        })
     }
 }

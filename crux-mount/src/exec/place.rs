@@ -33,7 +33,12 @@ impl Place {
     pub(super) fn of_caller() -> Result<Self, StepError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = openat(CWD, "/proc", flags, Mode::empty()).map_err(named("open(\"/proc\")"))?;
-        Ok(Self { proc, yard: None, namespaces: Vec::new(), helpers: 0 })
+        Ok(Self {
+            proc,
+            yard: None,
+            namespaces: Vec::new(),
+            helpers: 0,
+        })
     }
 
     pub(super) fn proc_dir(&self) -> BorrowedFd<'_> {
@@ -62,7 +67,9 @@ impl Place {
     }
 
     fn yard(&self) -> Result<&Yard, StepError> {
-        self.yard.as_ref().ok_or(StepError::Pivot("there is no yard yet"))
+        self.yard
+            .as_ref()
+            .ok_or(StepError::Pivot("there is no yard yet"))
     }
 
     pub(super) fn return_to_yard(&self) -> Result<(), StepError> {
@@ -90,7 +97,9 @@ impl Place {
 
     pub(super) fn descriptor(&self, at: NamespaceIndex) -> Result<BorrowedFd<'_>, StepError> {
         let namespace = self.namespaces.get(at.at());
-        namespace.map(AsFd::as_fd).ok_or(StepError::Pivot("the namespace is not made yet"))
+        namespace
+            .map(AsFd::as_fd)
+            .ok_or(StepError::Pivot("the namespace is not made yet"))
     }
 
     pub(super) fn enter(&self, at: NamespaceIndex) -> Result<(), StepError> {
@@ -138,11 +147,17 @@ impl Place {
             Mode::empty(),
         )
         .map_err(named("openat(proc, \"self/mountinfo\")"))?;
-        let namespace = namespace.try_clone_to_owned().map_err(|error| StepError::Call {
-            call: "dup(namespace)".into(),
-            errno: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::MFILE),
-        })?;
-        Ok(BuiltNamespace { namespace, root, table })
+        let namespace = namespace
+            .try_clone_to_owned()
+            .map_err(|error| StepError::Call {
+                call: "dup(namespace)".into(),
+                errno: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::MFILE),
+            })?;
+        Ok(BuiltNamespace {
+            namespace,
+            root,
+            table,
+        })
     }
 }
 
@@ -155,7 +170,11 @@ fn pivot_into(root: BorrowedFd<'_>) -> Result<(), StepError> {
     // "." is the new root; resolving it climbs to what is stacked there: the old one.
     sys::umount_dot_detach()?;
     let now = sys::statx(open_root()?)?.mount;
-    if now == wanted { Ok(()) } else { Err(StepError::Pivot("the root is not the new root")) }
+    if now == wanted {
+        Ok(())
+    } else {
+        Err(StepError::Pivot("the root is not the new root"))
+    }
 }
 
 fn open_root() -> Result<OwnedFd, StepError> {
@@ -164,6 +183,11 @@ fn open_root() -> Result<OwnedFd, StepError> {
 }
 
 fn own_namespace(proc: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
-    openat(proc, "self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(named("openat(proc, \"self/ns/mnt\")"))
+    openat(
+        proc,
+        "self/ns/mnt",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(named("openat(proc, \"self/ns/mnt\")"))
 }

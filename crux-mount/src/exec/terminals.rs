@@ -12,8 +12,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Makes the terminals in `contents`; the masters keep them.
 pub(super) fn make(contents: &Contents, root: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, StepError> {
-    let Contents::Terminals(terminals) = contents else { return Ok(Vec::new()) };
-    let Some(highest) = terminals.iter().map(|t| t.number).max() else { return Ok(Vec::new()) };
+    let Contents::Terminals(terminals) = contents else {
+        return Ok(Vec::new());
+    };
+    let Some(highest) = terminals.iter().map(|t| t.number).max() else {
+        return Ok(Vec::new());
+    };
     let mut masters = Vec::new();
     for number in 0..=highest {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -35,14 +39,28 @@ fn pty_number(master: BorrowedFd<'_>) -> Result<u32, StepError> {
     let name = rustix::pty::ptsname(master, Vec::new()).map_err(named("ioctl(TIOCGPTN)"))?;
     let name = name.to_string_lossy();
     let number = name.rsplit('/').next().and_then(|last| last.parse().ok());
-    number.ok_or(StepError::Call { call: format!("ptsname: {name}"), errno: Errno::NOTTY })
+    number.ok_or(StepError::Call {
+        call: format!("ptsname: {name}"),
+        errno: Errno::NOTTY,
+    })
 }
 
 fn set_owner(terminal: &Terminal, root: BorrowedFd<'_>) -> Result<(), StepError> {
     let name = terminal.number.to_string();
     let owner = (Uid::from_raw(terminal.uid), Gid::from_raw(terminal.gid));
-    chownat(root, &name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(named("chownat(pty)"))?;
-    chmodat(root, &name, Mode::from_raw_mode(terminal.mode.into()), AtFlags::empty())
-        .map_err(named("chmodat(pty)"))
+    chownat(
+        root,
+        &name,
+        Some(owner.0),
+        Some(owner.1),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .map_err(named("chownat(pty)"))?;
+    chmodat(
+        root,
+        &name,
+        Mode::from_raw_mode(terminal.mode.into()),
+        AtFlags::empty(),
+    )
+    .map_err(named("chmodat(pty)"))
 }

@@ -22,17 +22,16 @@ pub(super) struct Identity {
 
 impl UserNamespaces {
     /// Parents before children, as in the image.
-    pub(super) fn make(
-        records: &[UserNamespace],
-        proc: BorrowedFd<'_>,
-    ) -> Result<Self, StepError> {
+    pub(super) fn make(records: &[UserNamespace], proc: BorrowedFd<'_>) -> Result<Self, StepError> {
         let mut made: Vec<(OwnedFd, Identity)> = Vec::new();
         for record in records {
             let parent = record.parent.map(|parent| made[parent.at()].0.as_fd());
             let namespace = make(parent, &record.uid_map, &record.gid_map, proc)?;
             let first = |map: &[IdRange]| map.first().map_or(0, |range| range.outside);
-            let identity =
-                Identity { uid: first(&record.uid_map), gid: first(&record.gid_map) };
+            let identity = Identity {
+                uid: first(&record.uid_map),
+                gid: first(&record.gid_map),
+            };
             made.push((namespace, identity));
         }
         Ok(Self(made))
@@ -65,8 +64,13 @@ fn make(
             sys::setns(parent, NamespaceKind::User)?;
         }
         sys::unshare_user_namespace()?;
-        openat(proc, "self/ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(named("openat(proc, \"self/ns/user\")"))
+        openat(
+            proc,
+            "self/ns/user",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(named("openat(proc, \"self/ns/user\")"))
     })?;
     let pid = child.pid().as_raw_nonzero();
     // Both are written from outside, by one that holds SETUID and SETGID over the
@@ -79,12 +83,19 @@ fn make(
 
 fn write(proc: BorrowedFd<'_>, path: &str, map: &[IdRange]) -> Result<(), StepError> {
     let mut lines = String::new();
-    for IdRange { inside, outside, count } in map {
+    for IdRange {
+        inside,
+        outside,
+        count,
+    } in map
+    {
         let _ = writeln!(lines, "{inside} {outside} {count}");
     }
     let describe = |call: &str| format!("{call}(\"/proc/{path}\", {lines:?})");
     let file = openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(named(&describe("open")))?;
     // One write: the kernel takes a map whole or not at all.
-    rustix::io::write(file, lines.as_bytes()).map(drop).map_err(named(&describe("write")))
+    rustix::io::write(file, lines.as_bytes())
+        .map(drop)
+        .map_err(named(&describe("write")))
 }
