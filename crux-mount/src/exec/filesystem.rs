@@ -94,8 +94,8 @@ impl Context {
 
 fn current(kind: NamespaceKind, proc: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
     let path = match kind {
-        NamespaceKind::Ipc => "self/ns/ipc",
-        _ => "self/ns/net",
+        NamespaceKind::Ipc => "thread-self/ns/ipc",
+        _ => "thread-self/ns/net",
     };
     openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(named(path))
 }

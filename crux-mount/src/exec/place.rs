@@ -142,11 +142,11 @@ impl Place {
         sys::chroot_dot()?;
         let table = openat(
             &self.proc,
-            "self/mountinfo",
+            "thread-self/mountinfo",
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .map_err(named("openat(proc, \"self/mountinfo\")"))?;
+        .map_err(named("openat(proc, \"thread-self/mountinfo\")"))?;
         let namespace = namespace
             .try_clone_to_owned()
             .map_err(|error| StepError::Call {
@@ -185,9 +185,9 @@ fn open_root() -> Result<OwnedFd, StepError> {
 fn own_namespace(proc: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
     openat(
         proc,
-        "self/ns/mnt",
+        "thread-self/ns/mnt",
         OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .map_err(named("openat(proc, \"self/ns/mnt\")"))
+    .map_err(named("openat(proc, \"thread-self/ns/mnt\")"))
 }

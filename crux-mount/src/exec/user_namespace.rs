@@ -66,11 +66,11 @@ fn make(
         sys::unshare_user_namespace()?;
         openat(
             proc,
-            "self/ns/user",
+            "thread-self/ns/user",
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .map_err(named("openat(proc, \"self/ns/user\")"))
+        .map_err(named("openat(proc, \"thread-self/ns/user\")"))
     })?;
     let pid = child.pid().as_raw_nonzero();
     // Both are written from outside, by one that holds SETUID and SETGID over the
