@@ -5,8 +5,10 @@
 //! `docs/mounts.md` is the long form.
 
 pub mod exec;
+pub mod features;
 pub mod ids;
 pub mod mountinfo;
+pub mod observe;
 pub mod plan;
 pub mod sys;
 pub mod verify;
