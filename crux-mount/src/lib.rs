@@ -4,11 +4,14 @@
 //! *recorded* (`crux_image::mounts`), *planned* (`plan`), *live* (`verify`).
 //! `docs/mounts.md` is the long form.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod exec;
 pub mod features;
 pub mod ids;
 pub mod mountinfo;
 pub mod observe;
 pub mod plan;
+pub mod simulate;
 pub mod sys;
 pub mod verify;
