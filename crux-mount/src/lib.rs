@@ -4,4 +4,7 @@
 //! *recorded* (`crux_image::mounts`), *model* (`model`: recorded and checked),
 //! *planned* (`plan`), *live* (`verify`). `docs/mounts.md` is the long form.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod plan;
+pub mod simulate;
