@@ -46,10 +46,9 @@ fn tree(origins: &[Origin], how: usize, numbers: &[Numbers]) -> Tree {
         mounts.push(mount);
         kept.push(*numbers);
     }
-    let root = if how % 2 == 0 {
-        MountIndex(0)
-    } else {
-        top_of_root(&mounts)
+    let root = match how % 2 {
+        0 => MountIndex(0),
+        _ => top_of_root(&mounts),
     };
     let owner = (how % 3 == 2).then_some(UserNsIndex(0));
     Tree {
@@ -74,7 +73,9 @@ fn unattached(origins: &[Origin], numbers: &Numbers, only: Only) -> Mount {
         origin = OriginIndex(0);
     }
     let source = &origins[origin.at()];
-    let deleted = numbers.choose(DELETED, 6) == 5 && origins::can_lose_files(source);
+    // The first mount shows no removed directory: nothing could be mounted in one.
+    let deleted =
+        only == Only::Any && numbers.choose(DELETED, 6) == 5 && origins::can_lose_files(source);
     let mut files = if deleted {
         files::gone()
     } else {
@@ -82,12 +83,6 @@ fn unattached(origins: &[Origin], numbers: &Numbers, only: Only) -> Mount {
     };
     files.retain(|(_, kind)| only == Only::Any || kind.is_directory());
     let (root, kind) = files.swap_remove(numbers.choose(ROOT, files.len()));
-    let deleted = deleted && only == Only::Any;
-    let root = if only == Only::Directory && !deleted {
-        plain(root)
-    } else {
-        root
-    };
     Mount {
         parent: None,
         mountpoint: RelPath::root(),
@@ -97,15 +92,6 @@ fn unattached(origins: &[Origin], numbers: &Numbers, only: Only) -> Mount {
         kind,
         attributes: attributes(source, numbers),
         propagation: Propagation::Private,
-    }
-}
-
-/// The first mount of a namespace shows no removed directory: nothing can be in one.
-fn plain(root: RelPath) -> RelPath {
-    if files::gone().iter().any(|(gone, _)| *gone == root) {
-        RelPath::root()
-    } else {
-        root
     }
 }
 

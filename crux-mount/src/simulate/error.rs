@@ -9,9 +9,9 @@ use std::fmt;
 
 /// A step that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("step {step} ({what}): {rule}")]
+#[error("step {} ({what}): {rule}", .step + 1)]
 pub struct SimulationError {
-    /// Its position in the plan; the number of steps if the plan as a whole is wrong.
+    /// Its position in the plan, from 0 (people read it from 1); the number of steps if the plan as a whole is wrong.
     pub step: usize,
     /// The step in words.
     pub what: String,

@@ -31,6 +31,8 @@ pub(super) struct Files<'a> {
     image: &'a Mounts,
     origins: Vec<HashMap<&'a [u8], File>>,
     superblocks: Vec<u32>,
+    /// The origin by which the image names the group outside that each is in.
+    outside: Vec<OriginIndex>,
 }
 
 impl<'a> Files<'a> {
@@ -45,6 +47,7 @@ impl<'a> Files<'a> {
             superblocks: (0..image.origins.len())
                 .map(|at| OriginIndex::from(at).0)
                 .collect(),
+            outside: (0..image.origins.len()).map(OriginIndex::from).collect(),
         };
         for mount in image
             .namespaces
@@ -54,6 +57,7 @@ impl<'a> Files<'a> {
             files.learn(mount.origin, mount.root.as_bytes(), mount.kind);
         }
         files.learn_superblocks();
+        files.learn_groups_outside();
         files
     }
 
@@ -105,6 +109,30 @@ impl<'a> Files<'a> {
                 GroupLink::PeerOfOutside(outside) => self.unite(origin, outside),
             }
         }
+    }
+
+    /// A recorded group with members outside shows that the sources of all its
+    /// members are in one group there.
+    fn learn_groups_outside(&mut self) {
+        for mount in self
+            .image
+            .namespaces
+            .iter()
+            .flat_map(|namespace| &namespace.mounts)
+        {
+            if let Propagation::Shared(group) = mount.propagation
+                && let Some(group) = self.image.groups.get(group.at())
+                && let GroupLink::PeerOfOutside(name) = group.link
+                && let Some(outside) = self.outside.get_mut(mount.origin.at())
+            {
+                *outside = name;
+            }
+        }
+    }
+
+    /// The origin that names the group outside that the source of an origin is in.
+    pub(super) fn outside(&self, origin: OriginIndex) -> OriginIndex {
+        self.outside[origin.at()]
     }
 
     fn found(&mut self, seen: &mut [Option<OriginIndex>], group: usize, origin: OriginIndex) {

@@ -75,6 +75,7 @@ pub(super) enum Refusal {
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
     mounts: Vec<MountState>,
+    outside: HashMap<OriginIndex, GroupId>,
     pub(super) groups: Groups,
 }
 
@@ -253,10 +254,15 @@ impl Kernel {
         }
     }
 
-    /// A group with members outside, of which `id` is one.
-    pub(super) fn make_outside(&mut self, id: MountId) {
-        let origin = self.get(id).origin;
-        self.mounts[id.0].group = Some(self.groups.make_outside(origin));
+    /// Makes a mount of the host's a member of the group outside that `name` names.
+    pub(super) fn make_outside(&mut self, id: MountId, name: OriginIndex) {
+        let group = match self.outside.get(&name) {
+            Some(&group) => group,
+            None => self.groups.make_outside(name),
+        };
+        self.groups.join(group);
+        self.outside.insert(name, group);
+        self.mounts[id.0].group = Some(group);
     }
 
     /// `MS_SLAVE`: out of the group, and slave of it; of a group that ends with

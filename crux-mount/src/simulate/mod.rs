@@ -7,7 +7,6 @@
 //! exist in file systems, what a granted source really is.
 
 mod checks;
-mod describe;
 mod error;
 mod files;
 mod groups;
@@ -18,6 +17,8 @@ mod slots;
 
 #[cfg(test)]
 mod kernel_test;
+#[cfg(test)]
+mod plan_test;
 #[cfg(test)]
 mod rules_test;
 
@@ -40,7 +41,7 @@ pub fn simulate(mounts: &Mounts, steps: &[Step]) -> Result<Mounts, SimulationErr
     for (at, step) in steps.iter().enumerate() {
         run.step(step).map_err(|rule| SimulationError {
             step: at,
-            what: describe::in_words(step),
+            what: step.to_string(),
             rule,
         })?;
     }

@@ -59,7 +59,6 @@ impl<'a> Run<'a> {
         match step {
             Step::OpenSource { origin, into } => self.open_source(*origin, *into),
             Step::OpenOutside { origin } => self.open_outside(*origin),
-            Step::CloneOutside { origin } => self.clone_outside(*origin),
             Step::EnterYard => self.enter_yard(),
             Step::NewNamespace { namespace } => self.new_namespace(*namespace),
             Step::Create { origin, into } => self.create(*origin, *into),
@@ -67,6 +66,7 @@ impl<'a> Run<'a> {
             Step::Clone { from, root, into } => self.clone_mount(*from, root, *into),
             Step::SetAttributes { mount, attributes } => self.set_attributes(*mount, attributes),
             Step::EnterNamespace { namespace } => self.enter_namespace(*namespace),
+            Step::ReturnToYard => self.return_to_yard(),
             Step::AttachRoot { mount } => self.attach_root(*mount),
             Step::Attach { mount, parent, at } => self.attach(*mount, *parent, at),
             Step::Unlink {
@@ -108,21 +108,9 @@ impl<'a> Run<'a> {
         let superblock = self.files.superblock(origin);
         let mount = self.kernel.make(superblock, origin, Shown::Around, None);
         self.kernel.put(mount, Place::Caller);
-        self.kernel.make_outside(mount);
+        let name = self.files.outside(origin);
+        self.kernel.make_outside(mount, name);
         self.slots.fill(Slot::Outside(origin), mount)
-    }
-
-    fn clone_outside(&mut self, origin: OriginIndex) -> Result<(), Rule> {
-        self.must_be_in(Place::Caller, "the caller's namespace")?;
-        self.slots.free(Slot::OutsideHelper(origin))?;
-        let outside = self.slots.get(Slot::Outside(origin))?;
-        let root = RelPath::root();
-        let clone = self
-            .kernel
-            .clone_mount(outside, &root)
-            .expect("nothing is beneath it");
-        self.kernel.make_private(clone);
-        self.slots.fill(Slot::OutsideHelper(origin), clone)
     }
 
     // The yard.
@@ -174,7 +162,7 @@ impl<'a> Run<'a> {
     fn attach_helper(&mut self, helper: Slot) -> Result<(), Rule> {
         self.must_be_in(Place::Yard, "the yard")?;
         self.must_not_propagate_yet()?;
-        if !matches!(helper, Slot::Helper(_) | Slot::OutsideHelper(_)) {
+        if !matches!(helper, Slot::Helper(_)) {
             return Err(Rule::WrongSlot(helper));
         }
         let mount = self.detached(helper)?;
@@ -228,6 +216,12 @@ impl<'a> Run<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn return_to_yard(&mut self) -> Result<(), Rule> {
+        self.container()?;
+        self.place = Place::Yard;
+        Ok(())
     }
 
     fn attach_root(&mut self, slot: Slot) -> Result<(), Rule> {

@@ -13,7 +13,6 @@ pub(super) struct Slots {
     mounts: Vec<Vec<Option<MountId>>>,
     helpers: Vec<Option<MountId>>,
     outside: Vec<Option<MountId>>,
-    outside_helpers: Vec<Option<MountId>>,
 }
 
 impl Slots {
@@ -26,8 +25,7 @@ impl Slots {
                 .map(|ns| vec![None; ns.mounts.len()])
                 .collect(),
             helpers: origins.clone(),
-            outside: origins.clone(),
-            outside_helpers: origins,
+            outside: origins,
         }
     }
 
@@ -39,7 +37,6 @@ impl Slots {
                 .and_then(|mounts| mounts.get_mut(mount.at())),
             Slot::Helper(origin) => self.helpers.get_mut(origin.at()),
             Slot::Outside(origin) => self.outside.get_mut(origin.at()),
-            Slot::OutsideHelper(origin) => self.outside_helpers.get_mut(origin.at()),
         };
         cell.ok_or(Rule::NoSuchSlot(slot))
     }
