@@ -5,3 +5,4 @@
 //! *planned* (`plan`), *live* (`verify`). `docs/mounts.md` is the long form.
 
 pub mod plan;
+pub mod sys;
