@@ -4,5 +4,7 @@
 //! *recorded* (`crux_image::mounts`), *model* (`model`: recorded and checked),
 //! *planned* (`plan`), *live* (`verify`). `docs/mounts.md` is the long form.
 
+pub mod ids;
+pub mod mountinfo;
 pub mod plan;
 pub mod sys;

@@ -16,6 +16,7 @@ mod stat;
 mod statmount;
 mod tree;
 
+pub use crate::ids::{MountId, MountNsId, UniqueMountId};
 pub use error::SysError;
 pub use filesystem::{
     fsconfig_create, fsconfig_fd, fsconfig_flag, fsconfig_reconfigure, fsconfig_string, fsmount,
@@ -23,8 +24,8 @@ pub use filesystem::{
 };
 pub use namespace::{NamespaceKind, chroot_dot, fchdir, pivot_root_dot, setns, umount_dot_detach};
 pub use resolve::{Open, open_beneath};
-pub use stat::{FileStat, MountId, UniqueMountId, file_kind, statx, unique_mount_id};
-pub use statmount::{MountNsId, StatMask, StatMount, list_mounts, stat_mount};
+pub use stat::{FileStat, file_kind, statx, unique_mount_id};
+pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
 pub use tree::{
     move_mount, move_mount_set_group, open_tree, open_tree_clone, open_tree_clone_recursive,
 };

@@ -3,33 +3,12 @@
 //! Kind: effect.
 
 use super::error::{SysError, call};
+use crate::ids::{Device, MountId, UniqueMountId};
 use crux_image::mounts::FileKind;
 use linux_raw_sys::general::STATX_MNT_ID_UNIQUE;
 use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
-use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-
-/// The id of a mount as mountinfo shows it; the kernel gives it to another mount
-/// as soon as this one has gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MountId(pub u32);
-
-/// The id of a mount that is never given again (`STATX_MNT_ID_UNIQUE`, Linux 6.8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UniqueMountId(pub u64);
-
-impl fmt::Display for MountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for UniqueMountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
 
 /// What statx(2) says of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +21,8 @@ pub struct FileStat {
     pub mode: u32,
     /// Inode number.
     pub ino: u64,
-    /// Device of its file system: major, minor.
-    pub device: (u32, u32),
+    /// Device of its file system.
+    pub device: Device,
     /// Device that it is, where it is one: major, minor.
     pub rdev: (u32, u32),
 }
@@ -57,7 +36,10 @@ pub fn statx(fd: impl AsFd) -> Result<FileStat, SysError> {
         is_mount_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         mode: u32::from(stat.stx_mode),
         ino: stat.stx_ino,
-        device: (stat.stx_dev_major, stat.stx_dev_minor),
+        device: Device {
+            major: stat.stx_dev_major,
+            minor: stat.stx_dev_minor,
+        },
         rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
     })
 }

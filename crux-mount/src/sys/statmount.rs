@@ -3,23 +3,12 @@
 //! Kind: effect. What the kernel wrote is read with bounds, as if it were not trusted.
 
 use super::error::SysError;
-use super::stat::{MountId, UniqueMountId};
 use super::{MntIdReq, raw_listmount, raw_statmount};
+use crate::ids::{Device, MountId, MountNsId, UniqueMountId};
 use crux_image::mounts::IdRange;
 use linux_raw_sys::general as kernel;
 use rustix::io::Errno;
-use std::fmt;
 use std::mem::offset_of;
-
-/// The id of a mount namespace, never given again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MountNsId(pub u64);
-
-impl fmt::Display for MountNsId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
 
 /// What to ask of statmount(2): `STATMOUNT_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +57,8 @@ pub struct StatMount {
     pub root: Option<Vec<u8>>,
     /// The mountpoint as the caller's root sees it; `None` if it cannot.
     pub mountpoint: Option<Vec<u8>>,
-    /// The file system's device: major, minor.
-    pub device: Option<(u32, u32)>,
+    /// The file system's device.
+    pub device: Option<Device>,
     /// The file system's type.
     pub fs_type: Option<Vec<u8>>,
     /// The user id map.
@@ -182,7 +171,9 @@ fn decode(buffer: &[u8]) -> StatMount {
         propagation: field!(answer, STATMOUNT_MNT_BASIC, u64 mnt_propagation),
         root: field!(answer, STATMOUNT_MNT_ROOT, string mnt_root),
         mountpoint: field!(answer, STATMOUNT_MNT_POINT, string mnt_point),
-        device: major.zip(minor),
+        device: major
+            .zip(minor)
+            .map(|(major, minor)| Device { major, minor }),
         fs_type: field!(answer, STATMOUNT_FS_TYPE, string fs_type),
         uids: field!(answer, STATMOUNT_MNT_UIDMAP, map mnt_uidmap_num mnt_uidmap),
         gids: field!(answer, STATMOUNT_MNT_GIDMAP, map mnt_gidmap_num mnt_gidmap),
