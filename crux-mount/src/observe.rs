@@ -109,15 +109,21 @@ pub fn observe_process(
     process: BorrowedFd<'_>,
     features: &Features,
 ) -> Result<ObservedNamespace, ObserveError> {
-    let mut before = read_all(process, features)?;
+    let reading = settled(|| read_all(process, features))?.ok_or(ObserveError::Changing)?;
+    interpret(reading, features)
+}
+
+/// Reads until two readings in a row are the same.
+fn settled<T: PartialEq, E>(mut read: impl FnMut() -> Result<T, E>) -> Result<Option<T>, E> {
+    let mut before = read()?;
     for _ in 1..TRIES {
-        let after = read_all(process, features)?;
+        let after = read()?;
         if before == after {
-            return interpret(after, features);
+            return Ok(Some(after));
         }
         before = after;
     }
-    Err(ObserveError::Changing)
+    Ok(None)
 }
 
 /// All that has to be the same in two reads.
@@ -202,4 +208,25 @@ fn interpret(reading: Reading, features: &Features) -> Result<ObservedNamespace,
         idmaps,
         hidden,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled_on(readings: &[u32]) -> Option<u32> {
+        let mut readings = readings.iter().copied().chain(1000..);
+        settled(|| Ok::<_, ()>(readings.next().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_table_that_changes_is_read_again() {
+        assert_eq!(settled_on(&[7, 7]), Some(7));
+        assert_eq!(settled_on(&[1, 2, 1, 3, 3]), Some(3));
+    }
+
+    #[test]
+    fn a_table_that_keeps_changing_is_given_up() {
+        assert_eq!(settled_on(&[]), None);
+    }
 }
