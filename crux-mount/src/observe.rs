@@ -113,7 +113,8 @@ pub fn observe_process(
     interpret(reading, features)
 }
 
-/// Reads until two readings in a row are the same.
+/// Reads until two readings in a row are the same. Polling mountinfo would be cheaper than a second
+/// reading, but it does not tell of changed propagation, of unlinked roots and of renamed directories.
 fn settled<T: PartialEq, E>(mut read: impl FnMut() -> Result<T, E>) -> Result<Option<T>, E> {
     let mut before = read()?;
     for _ in 1..TRIES {
