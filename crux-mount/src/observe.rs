@@ -109,6 +109,7 @@ pub fn observe_process(
     process: BorrowedFd<'_>,
     features: &Features,
 ) -> Result<ObservedNamespace, ObserveError> {
+<<<<<<< HEAD
     let mut before = read_all(process, features)?;
     for _ in 1..TRIES {
         let after = read_all(process, features)?;
@@ -118,6 +119,24 @@ pub fn observe_process(
         before = after;
     }
     Err(ObserveError::Changing)
+=======
+    let reading = settled(|| read_all(process, features))?.ok_or(ObserveError::Changing)?;
+    interpret(reading, features)
+}
+
+/// Reads until two readings in a row are the same. Polling mountinfo would be cheaper than a second
+/// reading, but it does not tell of changed propagation, of unlinked roots and of renamed directories.
+fn settled<T: PartialEq, E>(mut read: impl FnMut() -> Result<T, E>) -> Result<Option<T>, E> {
+    let mut before = read()?;
+    for _ in 1..TRIES {
+        let after = read()?;
+        if before == after {
+            return Ok(Some(after));
+        }
+        before = after;
+    }
+    Ok(None)
+>>>>>>> reader
 }
 
 /// All that has to be the same in two reads.
@@ -203,3 +222,27 @@ fn interpret(reading: Reading, features: &Features) -> Result<ObservedNamespace,
         hidden,
     })
 }
+<<<<<<< HEAD
+=======
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled_on(readings: &[u32]) -> Option<u32> {
+        let mut readings = readings.iter().copied().chain(1000..);
+        settled(|| Ok::<_, ()>(readings.next().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_table_that_changes_is_read_again() {
+        assert_eq!(settled_on(&[7, 7]), Some(7));
+        assert_eq!(settled_on(&[1, 2, 1, 3, 3]), Some(3));
+    }
+
+    #[test]
+    fn a_table_that_keeps_changing_is_given_up() {
+        assert_eq!(settled_on(&[]), None);
+    }
+}
+>>>>>>> reader

@@ -156,12 +156,24 @@ fn root_a_group_is_given_to_attached_and_to_detached_mounts() {
 fn root_a_detached_mount_is_a_source_of_a_group() {
     in_private_namespace(|yard| {
         let whole = tmpfs_at(&yard, "whole");
+<<<<<<< HEAD
         let target = sys::open_tree_clone(&whole).unwrap();
         sys::move_mount(&target, mkdir(&yard, "target")).unwrap();
         propagation(&whole, MS_SHARED);
         let source = sys::open_tree_clone(&whole).unwrap();
         sys::move_mount_set_group(&source, &target).unwrap();
         assert_eq!(group_of(&target), group_of(&whole));
+=======
+        let [attached, detached] = [(); 2].map(|()| sys::open_tree_clone(&whole).unwrap());
+        sys::move_mount(&attached, mkdir(&yard, "attached")).unwrap();
+        propagation(&whole, MS_SHARED);
+        let source = sys::open_tree_clone(&whole).unwrap();
+        sys::move_mount_set_group(&source, &attached).unwrap();
+        sys::move_mount_set_group(&source, &detached).unwrap();
+        sys::move_mount(&detached, mkdir(&yard, "detached")).unwrap();
+        assert_eq!(group_of(&attached), group_of(&whole));
+        assert_eq!(group_of(&detached), group_of(&whole));
+>>>>>>> reader
     });
 }
 
@@ -311,3 +323,39 @@ fn root_statmount_agrees_with_mountinfo() {
         );
     });
 }
+<<<<<<< HEAD
+=======
+
+#[test]
+fn userns_mounts_are_made_and_grouped_without_privilege() {
+    in_user_namespace(
+        "userns_mounts_are_made_and_grouped_without_privilege",
+        || {
+            in_private_namespace(|yard| {
+                let source = tmpfs_at(&yard, "source");
+                let copy = sys::open_tree_clone(&source).unwrap();
+                propagation(&source, MS_SHARED);
+                sys::move_mount(&copy, mkdir(&yard, "copy")).unwrap();
+                sys::move_mount_set_group(&source, &copy).unwrap();
+                assert_eq!(group_of(&copy), group_of(&source));
+                assert!(Features::probe().set_group);
+            });
+        },
+    );
+}
+
+#[test]
+fn userns_a_clone_that_leaves_locked_mounts_out_is_refused() {
+    in_user_namespace(
+        "userns_a_clone_that_leaves_locked_mounts_out_is_refused",
+        || {
+            in_private_namespace(|_yard| {
+                assert_eq!(errno(sys::fsopen("tmpfs")), None);
+                let outside = open("/");
+                assert_eq!(errno(sys::open_tree_clone(&outside)), Some(Errno::INVAL));
+                assert_eq!(errno(sys::open_tree_clone_recursive(&outside)), None);
+            });
+        },
+    );
+}
+>>>>>>> reader

@@ -57,6 +57,30 @@ fn enter_private_namespace() -> OwnedFd {
     yard
 }
 
+<<<<<<< HEAD
+=======
+/// Runs the test `name` again in an unprivileged user namespace with a mount namespace of its
+/// own, where `body` runs. (A user namespace wants a process with one thread, so: another program.)
+pub(crate) fn in_user_namespace(name: &str, body: impl FnOnce()) {
+    const INSIDE: &str = "CRUX_TEST_INSIDE_USER_NAMESPACE";
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+>>>>>>> reader
 /// A new tmpfs, detached.
 pub(crate) fn tmpfs() -> OwnedFd {
     let context = sys::fsopen("tmpfs").unwrap();
