@@ -109,17 +109,6 @@ pub fn observe_process(
     process: BorrowedFd<'_>,
     features: &Features,
 ) -> Result<ObservedNamespace, ObserveError> {
-<<<<<<< HEAD
-    let mut before = read_all(process, features)?;
-    for _ in 1..TRIES {
-        let after = read_all(process, features)?;
-        if before == after {
-            return interpret(after, features);
-        }
-        before = after;
-    }
-    Err(ObserveError::Changing)
-=======
     let reading = settled(|| read_all(process, features))?.ok_or(ObserveError::Changing)?;
     interpret(reading, features)
 }
@@ -136,7 +125,6 @@ fn settled<T: PartialEq, E>(mut read: impl FnMut() -> Result<T, E>) -> Result<Op
         before = after;
     }
     Ok(None)
->>>>>>> reader
 }
 
 /// All that has to be the same in two reads.
@@ -222,8 +210,6 @@ fn interpret(reading: Reading, features: &Features) -> Result<ObservedNamespace,
         hidden,
     })
 }
-<<<<<<< HEAD
-=======
 
 #[cfg(test)]
 mod tests {
@@ -245,4 +231,3 @@ mod tests {
         assert_eq!(settled_on(&[]), None);
     }
 }
->>>>>>> reader

@@ -37,12 +37,8 @@ pub use tree::{
 use error::call;
 use linux_raw_sys::general::{__NR_listmount, __NR_mount_setattr, __NR_statmount};
 use rustix::io::Errno;
-<<<<<<< HEAD
 use rustix::process::Pid;
 use rustix::thread::{CapabilitiesSecureBits, UnshareFlags};
-=======
-use rustix::thread::UnshareFlags;
->>>>>>> reader
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// `struct mnt_id_req` in the size that Linux 6.11 gave it (statmount(2)).
@@ -152,7 +148,6 @@ pub fn unshare_mount_namespace() -> Result<(), SysError> {
         .map_err(call(|| "unshare(CLONE_NEWNS)".into()))
 }
 
-<<<<<<< HEAD
 /// Makes a new user namespace and puts the process into it (unshare(2) `CLONE_NEWUSER`); one thread only.
 pub fn unshare_user_namespace() -> Result<(), SysError> {
     unshare(UnshareFlags::NEWUSER, "CLONE_NEWUSER")
@@ -224,8 +219,6 @@ pub fn set_filesystem_ids(uid: u32, gid: u32) -> Result<(u32, u32), SysError> {
     }
 }
 
-=======
->>>>>>> reader
 /// The id of a mount namespace, as statmount(2) takes it (`NS_GET_MNTNS_ID`, Linux 6.11).
 pub fn mount_namespace_id(namespace: impl AsFd) -> Result<MountNsId, SysError> {
     const NS_GET_MNTNS_ID: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u64>(0xb7, 5);

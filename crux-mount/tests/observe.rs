@@ -2,13 +2,6 @@
 
 mod private;
 
-<<<<<<< HEAD
-use crux_mount::features::Features;
-use crux_mount::observe::{Hidden, ObserveError, RootPlace, observe_process};
-use crux_mount::sys;
-use private::*;
-use std::os::fd::AsFd;
-=======
 use crux_image::mounts::IdRange;
 use crux_image::path::RelPath;
 use crux_mount::features::Features;
@@ -20,7 +13,6 @@ use rustix::fs::{AtFlags, Mode};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
->>>>>>> reader
 
 #[test]
 fn root_a_namespace_is_observed_from_outside() {
@@ -54,8 +46,6 @@ fn root_a_namespace_is_observed_from_outside() {
     });
 }
 
-<<<<<<< HEAD
-=======
 fn with_source(source: &[u8]) -> OwnedFd {
     let context = sys::fsopen("tmpfs").unwrap();
     sys::fsconfig_string(&context, b"source", source).unwrap();
@@ -110,7 +100,6 @@ fn root_deleted_and_very_deep_roots_are_observed() {
     });
 }
 
->>>>>>> reader
 #[test]
 fn root_a_chroot_beneath_an_overmounted_root_hides_mounts_but_not_from_listmount() {
     let setup = |yard| {
@@ -143,8 +132,6 @@ fn root_a_process_that_has_gone_is_an_error_that_says_so() {
     let error = observe_process(process.as_fd(), &Features::default()).unwrap_err();
     assert!(matches!(error, ObserveError::Gone(_)), "{error}");
 }
-<<<<<<< HEAD
-=======
 
 #[test]
 fn root_id_maps_are_observed_where_the_kernel_gives_them() {
@@ -223,4 +210,3 @@ fn root_more_mounts_than_one_listmount_call_gives_are_observed() {
         }
     });
 }
->>>>>>> reader

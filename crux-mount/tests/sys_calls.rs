@@ -156,14 +156,6 @@ fn root_a_group_is_given_to_attached_and_to_detached_mounts() {
 fn root_a_detached_mount_is_a_source_of_a_group() {
     in_private_namespace(|yard| {
         let whole = tmpfs_at(&yard, "whole");
-<<<<<<< HEAD
-        let target = sys::open_tree_clone(&whole).unwrap();
-        sys::move_mount(&target, mkdir(&yard, "target")).unwrap();
-        propagation(&whole, MS_SHARED);
-        let source = sys::open_tree_clone(&whole).unwrap();
-        sys::move_mount_set_group(&source, &target).unwrap();
-        assert_eq!(group_of(&target), group_of(&whole));
-=======
         let [attached, detached] = [(); 2].map(|()| sys::open_tree_clone(&whole).unwrap());
         sys::move_mount(&attached, mkdir(&yard, "attached")).unwrap();
         propagation(&whole, MS_SHARED);
@@ -173,7 +165,6 @@ fn root_a_detached_mount_is_a_source_of_a_group() {
         sys::move_mount(&detached, mkdir(&yard, "detached")).unwrap();
         assert_eq!(group_of(&attached), group_of(&whole));
         assert_eq!(group_of(&detached), group_of(&whole));
->>>>>>> reader
     });
 }
 
@@ -323,8 +314,6 @@ fn root_statmount_agrees_with_mountinfo() {
         );
     });
 }
-<<<<<<< HEAD
-=======
 
 #[test]
 fn userns_mounts_are_made_and_grouped_without_privilege() {
@@ -358,4 +347,3 @@ fn userns_a_clone_that_leaves_locked_mounts_out_is_refused() {
         },
     );
 }
->>>>>>> reader

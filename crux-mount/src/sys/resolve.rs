@@ -150,10 +150,7 @@ fn shortened(path: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-<<<<<<< HEAD
-=======
     use crux_image::mounts::FileKind;
->>>>>>> reader
 
     #[test]
     fn long_paths_are_cut_at_components() {
@@ -174,8 +171,6 @@ mod tests {
         assert_eq!(split_chunk(b"abc", 3), Some((&b"abc"[..], &b""[..])));
         assert_eq!(split_chunk(b"", 3), None);
     }
-<<<<<<< HEAD
-=======
 
     /// What [`walk`] finds beneath /proc, which every machine has.
     fn walked(path: &str, how: Open) -> Result<FileKind, Errno> {
@@ -212,5 +207,4 @@ mod tests {
         let crossed = walk(root.as_fd(), b"proc/version", Open::Any);
         assert_eq!(crossed.unwrap_err().errno(), Errno::XDEV);
     }
->>>>>>> reader
 }

@@ -57,8 +57,6 @@ fn enter_private_namespace() -> OwnedFd {
     yard
 }
 
-<<<<<<< HEAD
-=======
 /// Runs the test `name` again in an unprivileged user namespace with a mount namespace of its
 /// own, where `body` runs. (A user namespace wants a process with one thread, so: another program.)
 pub(crate) fn in_user_namespace(name: &str, body: impl FnOnce()) {
@@ -80,7 +78,6 @@ pub(crate) fn in_user_namespace(name: &str, body: impl FnOnce()) {
     );
 }
 
->>>>>>> reader
 /// A new tmpfs, detached.
 pub(crate) fn tmpfs() -> OwnedFd {
     let context = sys::fsopen("tmpfs").unwrap();
