@@ -275,7 +275,10 @@ mod tests {
             assert_eq!(RelPath::new(bad), Err(PathError::Component), "{bad}");
         }
         assert_eq!(RelPath::new("a\0b"), Err(PathError::Nul));
-        assert_eq!(RelPath::new("x".repeat(256)), Err(PathError::ComponentLength));
+        assert_eq!(
+            RelPath::new("x".repeat(256)),
+            Err(PathError::ComponentLength)
+        );
         assert_eq!(HostPath::new(b"a"), Err(PathError::NotAbsolute));
     }
 
