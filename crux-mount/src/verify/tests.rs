@@ -180,11 +180,7 @@ fn every_kind_of_difference_is_named() {
             "8:1 /etc",
             "/c: root: \"/etc/d\", was \"/srv/d\"",
         ),
-        (
-            "shared:8 -",
-            "-",
-            "/a b: the mount: not shared, was shared",
-        ),
+        ("shared:8 -", "-", "/a b: the mount: not shared, was shared"),
         (
             "rw,relatime master:8",
             "rw,relatime",
