@@ -74,8 +74,8 @@ impl Inventory {
             .find(|entry| entry.kind == kind.number())
     }
 
-    /// Bounds and meaning, in words where they fail.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Bounds and meaning, in words where they fail. `ImageReader` runs it.
+    pub fn check(&self) -> Result<(), String> {
         let facts = &self.facts;
         for (what, text) in [
             ("crux version", &facts.crux_version),

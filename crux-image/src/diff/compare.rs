@@ -88,7 +88,8 @@ impl<'a> Comparison<'a> {
         while let Some(both) = open.pop() {
             self.mount(both);
             let (before, now) = (&beneath[0][both.was.at()], &beneath[1][both.is.at()]);
-            for side in merge(was, before, is, now) {
+            // The last that is pushed is compared next.
+            for side in merge(was, before, is, now).into_iter().rev() {
                 match side {
                     Side::Both(was, is) => open.push(Both {
                         namespace: at,
@@ -160,7 +161,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn subject(&self, namespace: usize, name: &str) -> String {
+    pub(super) fn subject(&self, namespace: usize, name: &str) -> String {
         match self.was.namespaces.len().max(self.is.namespaces.len()) {
             1 => format!("mount {name}"),
             _ => format!("namespace {namespace}, mount {name}"),

@@ -66,7 +66,8 @@ impl Comparison<'_> {
         }
         self.options(both, &was.options, &is.options);
         self.context(both, was.context, is.context);
-        let subject = format!("mount {}, user namespace", self.name(both, both.namespace));
+        let name = self.name(both, both.namespace);
+        let subject = self.subject(both.namespace, &name) + ", user namespace";
         self.users(both.namespace, &subject, was.user, is.user);
     }
 

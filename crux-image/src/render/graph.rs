@@ -53,6 +53,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// How many mounts neither send nor receive.
     pub private: usize,
+    /// How many mount namespaces there are; with more than one, names begin with its number.
+    pub namespaces: usize,
 }
 
 impl Graph {
@@ -62,6 +64,7 @@ impl Graph {
         let mut graph = Self {
             nodes: Vec::new(),
             private: 0,
+            namespaces: mounts.namespaces.len(),
         };
         for group in numbers.ordered() {
             let title = format!("shared({})", numbers.of(group));

@@ -5,7 +5,7 @@
 use super::tree::cut;
 use super::words;
 use crate::inventory::Inventory;
-use crate::mounts::{Contents, External, ExternalRole, Mounts, Origin, Propagation};
+use crate::mounts::{Contents, External, ExternalRole, Mounts, Origin, Propagation, Wish};
 use crate::path::Escaped;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -184,8 +184,12 @@ fn what(external: &External) -> String {
 
 fn wishes(external: &External) -> String {
     let mut words = Vec::new();
-    if let Some(wish) = &external.wish {
-        words.push(format!("was {}", cut(&words::wish(wish))));
+    match &external.wish {
+        Some(wish @ Wish::Path(_)) => words.push(format!("was {}", cut(&words::wish(wish)))),
+        Some(wish @ Wish::Kernel { .. }) => {
+            words.push(format!("{} will do", cut(&words::wish(wish))));
+        }
+        None => {}
     }
     if let Some(path) = &external.group_wish {
         words.push(format!("peer group of {}", cut(&path.to_string())));

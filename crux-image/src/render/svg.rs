@@ -55,6 +55,16 @@ pub fn svg(mounts: &Mounts) -> String {
 
 fn notes(graph: &Graph) -> Vec<String> {
     let mut notes = vec!["Arrow: from a master to what receives its mount events.".to_owned()];
+    if graph
+        .nodes
+        .iter()
+        .any(|node| matches!(node.above, Some((_, EdgeKind::Peer))))
+    {
+        notes.push("Two heads: both are one peer group.".to_owned());
+    }
+    if graph.namespaces > 1 {
+        notes.push("Before the colon: the mount namespace.".to_owned());
+    }
     match graph.private {
         0 => {}
         private => notes.push(format!(
