@@ -20,7 +20,11 @@ mod kernel_test;
 #[cfg(test)]
 mod plan_test;
 #[cfg(test)]
+mod propagation_test;
+#[cfg(test)]
 mod rules_test;
+#[cfg(test)]
+mod scene;
 
 pub use error::{Place, Rule, SimulationError};
 
