@@ -10,7 +10,9 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::{Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid,
+};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -22,9 +24,13 @@ const TEXT: usize = 32 << 10;
 /// Runs `work` in a process of its own.
 pub(crate) fn build(work: impl FnOnce() -> Result<Built, ExecError>) -> Result<Built, String> {
     let supervisor = rustix::process::getpid();
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|errno| format!("socketpair: {errno}"))?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| format!("socketpair: {errno}"))?;
     let Some(pid) = sys::fork().map_err(|error| error.to_string())? else {
         drop(ours);
         // RACE: the supervisor may have died before the signal was set.
@@ -74,17 +80,29 @@ fn send(socket: &OwnedFd, result: Result<Built, ExecError>) {
 
 /// A head that says how many descriptors of which kind follow.
 fn pack(built: Built) -> (Vec<u8>, Vec<OwnedFd>) {
-    let Built { namespaces, terminals, net, ipc } = built;
+    let Built {
+        namespaces,
+        terminals,
+        net,
+        ipc,
+    } = built;
     let counts = [
         namespaces.len(),
         terminals.len(),
         usize::from(net.is_some()),
         usize::from(ipc.is_some()),
     ];
-    let head = counts.iter().flat_map(|count| (*count as u64).to_le_bytes());
+    let head = counts
+        .iter()
+        .flat_map(|count| (*count as u64).to_le_bytes());
     let text = std::iter::once(b'B').chain(head).collect();
     let each = |ns: BuiltNamespace| [ns.namespace, ns.root, ns.table];
-    let descriptors = namespaces.into_iter().flat_map(each).chain(terminals).chain(net).chain(ipc);
+    let descriptors = namespaces
+        .into_iter()
+        .flat_map(each)
+        .chain(terminals)
+        .chain(net)
+        .chain(ipc);
     (text, descriptors.collect())
 }
 
@@ -95,7 +113,12 @@ fn transmit(socket: &OwnedFd, text: &[u8], descriptors: &[OwnedFd]) -> rustix::i
     if !borrowed.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&borrowed));
     }
-    sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)
+    sendmsg(
+        socket,
+        &[IoSlice::new(text)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )
 }
 
 /// What was built; or the cause, or nothing if the builder ended without a word.
@@ -107,9 +130,15 @@ fn receive(socket: &OwnedFd) -> Result<Built, Option<String>> {
     if *kind != b'B' {
         return Err(Some(String::from_utf8_lossy(rest).into_owned()));
     }
-    let counts: Vec<usize> =
-        rest.as_chunks::<8>().0.iter().map(|c| u64::from_le_bytes(*c) as usize).collect();
-    let [namespaces, terminals, net, ipc] = counts[..] else { return Err(None) };
+    let counts: Vec<usize> = rest
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|c| u64::from_le_bytes(*c) as usize)
+        .collect();
+    let [namespaces, terminals, net, ipc] = counts[..] else {
+        return Err(None);
+    };
     while descriptors.len() < namespaces * 3 + terminals + net + ipc {
         receive_one(socket, &mut [0; 1], &mut descriptors)?;
     }
@@ -117,7 +146,13 @@ fn receive(socket: &OwnedFd) -> Result<Built, Option<String>> {
     let mut take = || next.next().ok_or(None);
     Ok(Built {
         namespaces: (0..namespaces)
-            .map(|_| Ok(BuiltNamespace { namespace: take()?, root: take()?, table: take()? }))
+            .map(|_| {
+                Ok(BuiltNamespace {
+                    namespace: take()?,
+                    root: take()?,
+                    table: take()?,
+                })
+            })
             .collect::<Result<_, Option<String>>>()?,
         terminals: (0..terminals).map(|_| take()).collect::<Result<_, _>>()?,
         net: (0..net).map(|_| take()).next().transpose()?,
@@ -141,5 +176,9 @@ fn receive_one(
             descriptors.extend(more);
         }
     }
-    if received.bytes == 0 { Err(None) } else { Ok(received.bytes) }
+    if received.bytes == 0 {
+        Err(None)
+    } else {
+        Ok(received.bytes)
+    }
 }

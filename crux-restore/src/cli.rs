@@ -73,9 +73,10 @@ fn external(text: &str) -> Result<External, String> {
     }
     // Names hold no "="; a source may.
     match text.split_once('=') {
-        Some((name, source)) if !name.is_empty() && !source.is_empty() => {
-            Ok(External::Source { name: name.to_owned(), source: source.into() })
-        }
+        Some((name, source)) if !name.is_empty() && !source.is_empty() => Ok(External::Source {
+            name: name.to_owned(),
+            source: source.into(),
+        }),
         _ => Err("expected NAME=SOURCE, or auto".to_owned()),
     }
 }
@@ -83,7 +84,10 @@ fn external(text: &str) -> Result<External, String> {
 fn slave_mount_map(text: &str) -> Result<SlaveMountMap, String> {
     match text.split_once(':') {
         Some((source, target)) if source.starts_with('/') && target.starts_with('/') => {
-            Ok(SlaveMountMap { source: source.into(), target: unescape(target.as_bytes()) })
+            Ok(SlaveMountMap {
+                source: source.into(),
+                target: unescape(target.as_bytes()),
+            })
         }
         _ => Err("expected SOURCE:TARGET, two absolute paths".to_owned()),
     }
@@ -126,7 +130,10 @@ mod tests {
 
     #[test]
     fn grants_are_split_at_the_first_equals_sign() {
-        let source = External::Source { name: "a".into(), source: "/x=y".into() };
+        let source = External::Source {
+            name: "a".into(),
+            source: "/x=y".into(),
+        };
         assert_eq!(external("a=/x=y"), Ok(source));
         assert_eq!(external("auto"), Ok(External::Auto));
         assert!(external("=x").is_err());

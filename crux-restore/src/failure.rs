@@ -33,7 +33,10 @@ pub enum Exit {
 impl Failure {
     /// A failure with an exit code.
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self {
+            exit,
+            message: message.to_string(),
+        }
     }
 }
 

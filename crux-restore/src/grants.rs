@@ -87,7 +87,11 @@ pub(crate) fn grant(mounts: &Mounts, options: &Options) -> Result<Vec<Option<Gra
             None => missing.push(ask.request(external)),
         }
     }
-    if missing.is_empty() { Ok(grants) } else { Err(GrantError::Missing(missing)) }
+    if missing.is_empty() {
+        Ok(grants)
+    } else {
+        Err(GrantError::Missing(missing))
+    }
 }
 
 /// What the mounts say of each origin.
@@ -112,18 +116,40 @@ impl<'a> Asked<'a> {
                 match &mut origins[mount.origin.at()] {
                     Some(ask) if relation != Relation::None => ask.relation = relation,
                     Some(_) => {}
-                    slot => *slot = Some(Ask { at: mountpoint(mounts, ns.into(), at.into()), relation }),
+                    slot => {
+                        *slot = Some(Ask {
+                            at: mountpoint(mounts, ns.into(), at.into()),
+                            relation,
+                        })
+                    }
                 }
             }
         }
-        let unused = || Ask { at: RelPath::root(), relation: Relation::None };
-        let origins = origins.into_iter().map(|ask| ask.unwrap_or_else(unused)).collect();
-        let externals = mounts.origins.iter().enumerate().filter_map(|(at, origin)| match origin {
-            Origin::External(external) => Some((external, OriginIndex::from(at))),
-            Origin::Own(_) => None,
-        });
-        let root = externals.clone().find(|(e, _)| e.role == ExternalRole::Root).map(|(_, at)| at);
-        Self { origins, externals: externals.map(|(e, at)| (e.name.as_str(), at)).collect(), root }
+        let unused = || Ask {
+            at: RelPath::root(),
+            relation: Relation::None,
+        };
+        let origins = origins
+            .into_iter()
+            .map(|ask| ask.unwrap_or_else(unused))
+            .collect();
+        let externals = mounts
+            .origins
+            .iter()
+            .enumerate()
+            .filter_map(|(at, origin)| match origin {
+                Origin::External(external) => Some((external, OriginIndex::from(at))),
+                Origin::Own(_) => None,
+            });
+        let root = externals
+            .clone()
+            .find(|(e, _)| e.role == ExternalRole::Root)
+            .map(|(_, at)| at);
+        Self {
+            origins,
+            externals: externals.map(|(e, at)| (e.name.as_str(), at)).collect(),
+            root,
+        }
     }
 }
 
@@ -148,7 +174,10 @@ pub(crate) fn mountpoint(mounts: &Mounts, ns: NamespaceIndex, mount: MountIndex)
         parts.push(&table[mount.at()].mountpoint);
         at = table[mount.at()].parent;
     }
-    parts.into_iter().rev().fold(RelPath::root(), |path, part| path.join(part))
+    parts
+        .into_iter()
+        .rev()
+        .fold(RelPath::root(), |path, part| path.join(part))
 }
 
 impl Ask {
@@ -173,7 +202,10 @@ impl Ask {
         match (external.role, self.relation) {
             (ExternalRole::Root, _) => format!("--root {wish}"),
             (ExternalRole::Bind, Relation::Slave) => {
-                format!("--slave-mount-map {wish}:{}", shell_word(&self.at.to_absolute()))
+                format!(
+                    "--slave-mount-map {wish}:{}",
+                    shell_word(&self.at.to_absolute())
+                )
             }
             (ExternalRole::Bind, _) => {
                 format!("--external {}={wish}", shell_word(external.name.as_bytes()))
@@ -213,7 +245,8 @@ impl Given {
             let shown = Escaped(target).to_string();
             let target = RelPath::from_absolute(target).map_err(|_| unknown(&shown, asked))?;
             let slaves = asked.origins.iter().enumerate();
-            let mut slaves = slaves.filter(|(_, a)| a.at == target && a.relation == Relation::Slave);
+            let mut slaves =
+                slaves.filter(|(_, a)| a.at == target && a.relation == Relation::Slave);
             let (origin, _) = slaves.next().ok_or_else(|| unknown(&shown, asked))?;
             if given.groups.insert(origin.into(), bytes(source)).is_some() {
                 return Err(GrantError::Twice(shown));
@@ -238,7 +271,13 @@ impl Given {
         let mut groups = Vec::new();
         if ask.relation != Relation::None {
             groups.extend(group.or(operator).cloned());
-            groups.extend(external.group_wish.as_ref().filter(|_| self.auto).map(HostPath::to_bytes));
+            groups.extend(
+                external
+                    .group_wish
+                    .as_ref()
+                    .filter(|_| self.auto)
+                    .map(HostPath::to_bytes),
+            );
             if let Granted::Wish(path) = &contents {
                 groups.push(path.to_bytes());
             }
@@ -257,9 +296,16 @@ fn operator_source(source: &[u8]) -> Granted {
 }
 
 fn unknown(option: &str, asked: &Asked<'_>) -> GrantError {
-    let mut known: Vec<String> = asked.externals.keys().map(|name| (*name).to_owned()).collect();
+    let mut known: Vec<String> = asked
+        .externals
+        .keys()
+        .map(|name| (*name).to_owned())
+        .collect();
     known.sort_unstable();
-    GrantError::UnknownName { option: option.to_owned(), known }
+    GrantError::UnknownName {
+        option: option.to_owned(),
+        known,
+    }
 }
 
 /// A word that a POSIX shell reads as these bytes (non-UTF-8 is shown escaped).
@@ -300,12 +346,21 @@ fn missing(f: &mut fmt::Formatter<'_>, requests: &[Request]) -> fmt::Result {
          grant all with --external auto, or each: {}",
         options.join(" ")
     )?;
-    requests.iter().try_for_each(|request| write!(f, "\n  {request}"))
+    requests
+        .iter()
+        .try_for_each(|request| write!(f, "\n  {request}"))
 }
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, kind, fs_type, at, relation, option } = self;
+        let Self {
+            name,
+            kind,
+            fs_type,
+            at,
+            relation,
+            option,
+        } = self;
         write!(f, "{name}: {kind} on {fs_type}, mounted at {at}")?;
         f.write_str(match relation {
             Relation::None => "",

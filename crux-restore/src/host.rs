@@ -42,5 +42,11 @@ pub(crate) fn unchanged(before: &[Entry]) -> Result<(), Failure> {
 pub(crate) fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Where this fails the old limit stays, and running into it names the call.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
 }

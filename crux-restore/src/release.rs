@@ -6,7 +6,9 @@ use crux_mount::exec::Built;
 use crux_mount::sys::{self, NamespaceKind, SysError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid,
+};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -27,8 +29,15 @@ pub(crate) fn pin(built: &Built, file: &Path) -> Result<(), String> {
         .and_then(|mount| sys::move_mount(mount, &target));
     pinned.map_err(|error| {
         let removed = unlinkat(CWD, file, AtFlags::empty());
-        let left = if removed.is_err() { " (the empty file is still there)" } else { "" };
-        format!("pin the namespace at {shown}{left}: {error}{}", pin_hint(&error))
+        let left = if removed.is_err() {
+            " (the empty file is still there)"
+        } else {
+            ""
+        };
+        format!(
+            "pin the namespace at {shown}{left}: {error}{}",
+            pin_hint(&error)
+        )
     })
 }
 
@@ -66,7 +75,11 @@ fn exec(built: &Built, command: &[OsString]) -> i32 {
     let error = Command::new(&command[0]).args(&command[1..]).exec();
     let shown = command[0].display();
     eprintln!("Error: failed to run {shown} in the restored namespace: {error}");
-    if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN }
+    if error.kind() == std::io::ErrorKind::NotFound {
+        NOT_FOUND
+    } else {
+        CANNOT_RUN
+    }
 }
 
 fn go_inside(built: &Built) -> Result<(), SysError> {

@@ -23,7 +23,10 @@ pub(crate) fn restored(options: &Options, mounts: &Mounts) {
     let count: usize = mounts.namespaces.iter().map(|ns| ns.mounts.len()).sum();
     if options.json {
         let pin = options.pin.as_ref().map(|file| file.display().to_string());
-        println!("{}", json!({ "restored": { "namespaces": namespaces, "mounts": count, "verified": true, "pin": pin } }));
+        println!(
+            "{}",
+            json!({ "restored": { "namespaces": namespaces, "mounts": count, "verified": true, "pin": pin } })
+        );
         return;
     }
     if options.command.is_empty() {

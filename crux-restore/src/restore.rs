@@ -32,7 +32,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             GrantError::Missing(_) => Exit::Obstacle,
             _ => Exit::Usage,
         };
-        Failure::new(exit, format_args!("restore {}: {error}", options.images.display()))
+        Failure::new(
+            exit,
+            format_args!("restore {}: {error}", options.images.display()),
+        )
     })?;
     let plan = checked_plan(&mounts)?;
     if options.dry_run {
@@ -44,13 +47,25 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         .map_err(|problems| unfit(&problems))?;
     let mut contents = open_contents(&image, &mounts)?;
     host::raise_descriptor_limit();
-    let Sources { sources, outside, facts } = sources;
+    let Sources {
+        sources,
+        outside,
+        facts,
+    } = sources;
     let built = builder::build(|| {
         let mut fill = |own: &OwnFileSystem, root: BorrowedFd<'_>| match own.contents {
             Contents::Tree(section) => fill_tree(root, section, contents.as_mut()),
             Contents::Kernel | Contents::Terminals(_) => Ok(()),
         };
-        execute(&plan, Setup { mounts: &mounts, sources, outside, fill: &mut fill })
+        execute(
+            &plan,
+            Setup {
+                mounts: &mounts,
+                sources,
+                outside,
+                fill: &mut fill,
+            },
+        )
     });
     let built = built.or_exit(Exit::Undone)?;
     check(&mounts, &facts, &built)?;
@@ -83,7 +98,10 @@ fn unfit(problems: &[String]) -> Failure {
     Failure::new(Exit::Usage, message)
 }
 
-fn open_contents(image: &ImageReader, mounts: &Mounts) -> Result<Option<ContentsReader<File>>, Failure> {
+fn open_contents(
+    image: &ImageReader,
+    mounts: &Mounts,
+) -> Result<Option<ContentsReader<File>>, Failure> {
     let has_tree = |origin: &Origin| match origin {
         Origin::Own(own) => matches!(own.contents, Contents::Tree(_)),
         Origin::External(_) => false,
@@ -91,9 +109,11 @@ fn open_contents(image: &ImageReader, mounts: &Mounts) -> Result<Option<Contents
     if !mounts.origins.iter().any(has_tree) {
         return Ok(None);
     }
-    let (index, _) = image.stream(MemberKind::ContentsIndex).or_exit(Exit::Image)?;
+    let index = image.raw(MemberKind::ContentsIndex).or_exit(Exit::Image)?;
     let data = image.raw(MemberKind::ContentsData).or_exit(Exit::Image)?;
-    ContentsReader::new(index, data).map(Some).or_exit(Exit::Image)
+    ContentsReader::new(index, data)
+        .map(Some)
+        .or_exit(Exit::Image)
 }
 
 fn fill_tree(
@@ -115,7 +135,9 @@ fn check(
     for namespace in &built.namespaces {
         let table = namespace.table.try_clone().or_exit(Exit::Undone)?;
         let mut text = Vec::new();
-        File::from(table).read_to_end(&mut text).or_exit(Exit::Undone)?;
+        File::from(table)
+            .read_to_end(&mut text)
+            .or_exit(Exit::Undone)?;
         tables.push(mountinfo::parse(&text).or_exit(Exit::Undone)?);
     }
     verify::verify(mounts, facts, &tables).map_err(|differences| {

@@ -15,7 +15,6 @@ use crux_mount::verify::External as ExternalFacts;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlink};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 /// The sources of all origins, by origin.
 #[derive(Default)]
@@ -64,21 +63,34 @@ pub(crate) fn open(
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(sources) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(sources)
+    } else {
+        Err(problems)
+    }
 }
 
 type Opened = (Source, Option<OwnedFd>, ExternalFacts);
 
 fn open_one(external: &External, grant: &Grant, host: &HostTable<'_>) -> Result<Opened, String> {
     if let Granted::Kernel(fs, options) = &grant.contents {
-        let source = Source::Kernel { fs: *fs, options: options.clone() };
-        let facts = ExternalFacts { device: None, root: RelPath::root(), group: None };
+        let source = Source::Kernel {
+            fs: *fs,
+            options: options.clone(),
+        };
+        let facts = ExternalFacts {
+            device: None,
+            root: RelPath::root(),
+            group: None,
+        };
         return Ok((source, None, facts));
     }
     let (file, shown) = open_source(external, &grant.contents)?;
     let about = |problem: String| format!("{}: {shown}: {problem}", external.name);
     let place = Place::of(&file, host).map_err(about)?;
-    let kind = place.kind.ok_or_else(|| about("is of an unknown kind".into()))?;
+    let kind = place
+        .kind
+        .ok_or_else(|| about("is of an unknown kind".into()))?;
     if !fits(external.kind, kind) {
         return Err(about(misfit(external, kind)));
     }
@@ -99,8 +111,15 @@ fn open_source(external: &External, granted: &Granted) -> Result<(OwnedFd, Strin
     let keeps_links = external.kind == FileKind::Symlink || external.role == ExternalRole::Root;
     let (opened, shown) = match granted {
         Granted::Operator(source) => {
-            let flags = if keeps_links { flags | OFlags::NOFOLLOW } else { flags };
-            (openat(CWD, path(source), flags, Mode::empty()), Escaped(source).to_string())
+            let flags = if keeps_links {
+                flags | OFlags::NOFOLLOW
+            } else {
+                flags
+            };
+            (
+                openat(CWD, path(source), flags, Mode::empty()),
+                Escaped(source).to_string(),
+            )
         }
         Granted::Wish(wish) => {
             let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -114,7 +133,11 @@ fn open_source(external: &External, granted: &Granted) -> Result<(OwnedFd, Strin
         Ok(file) => Ok((file, shown)),
         Err(errno) => {
             let cause = std::io::Error::from(errno);
-            Err(format!("{}: open {shown}: {cause}; name another source with {}", external.name, option(external)))
+            Err(format!(
+                "{}: open {shown}: {cause}; name another source with {}",
+                external.name,
+                option(external)
+            ))
         }
     }
 }
@@ -143,9 +166,15 @@ impl Place {
         let path = path.map_err(|errno| std::io::Error::from(errno).to_string())?;
         let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
         let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
-        let within = path.strip_prefix(&above).ok_or("moved while it was opened")?;
+        let within = path
+            .strip_prefix(&above)
+            .ok_or("moved while it was opened")?;
         let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
-        Ok(Self { kind: sys::file_kind(&stat), device: entry.device, root: root.join(&within) })
+        Ok(Self {
+            kind: sys::file_kind(&stat),
+            device: entry.device,
+            root: root.join(&within),
+        })
     }
 }
 
@@ -169,7 +198,10 @@ fn misfit(external: &External, found: FileKind) -> String {
         FileKind::Symlink => "; name what it points to",
         _ => "",
     };
-    format!("is {found}, but {} has to be {}{hint}", external.name, external.kind)
+    format!(
+        "is {found}, but {} has to be {}{hint}",
+        external.name, external.kind
+    )
 }
 
 /// The root of the mount whose peer group is to be joined.
@@ -203,7 +235,10 @@ fn outside_candidate(
         Ok::<_, String>((file, stat))
     };
     let (file, stat) = open(path(candidate))?;
-    let entry = host.0.get(&stat.mount).ok_or("lies in a mount that is not shown here")?;
+    let entry = host
+        .0
+        .get(&stat.mount)
+        .ok_or("lies in a mount that is not shown here")?;
     let group = entry.shared.ok_or("lies in a mount that is not shared")?;
     let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
     if entry.device != source.device || !source.root.is_beneath(&root) {
