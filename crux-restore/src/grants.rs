@@ -370,3 +370,6 @@ impl fmt::Display for Request {
         write!(f, "  ({option})")
     }
 }
+
+#[cfg(test)]
+mod tests;
