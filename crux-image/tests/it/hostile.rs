@@ -119,7 +119,7 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
-fn every_flipped_bit_is_refused() {
+fn a_flipped_bit_in_any_byte_is_refused() {
     let (_dir, image) = image();
     for member in [MOUNTS, INVENTORY] {
         let whole = fs::read(image.join(member)).unwrap();
