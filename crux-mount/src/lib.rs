@@ -7,8 +7,10 @@
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
 pub mod exec;
+pub mod features;
 pub mod ids;
 pub mod mountinfo;
+pub mod observe;
 pub mod plan;
 pub mod simulate;
 pub mod sys;

@@ -47,7 +47,7 @@ impl fmt::Display for Difference {
             recorded,
             live,
         } = self;
-        write!(f, "{mountpoint}: {what} is {live}, was {recorded}")?;
+        write!(f, "{mountpoint}: {what}: {live}, was {recorded}")?;
         if namespace.0 > 0 {
             write!(f, " (namespace {})", namespace.0)?;
         }
@@ -439,3 +439,6 @@ impl fmt::Display for Options {
         write!(f, "{}", Escaped(&self.0.join(&b',')))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,7 @@ impl Place {
         let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
         let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
         let within = path.strip_prefix(&above).ok_or("moved while it was opened")?;
-        let root = RelPath::from_absolute(&entry.root).map_err(|error| error.to_string())?;
+        let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
         Ok(Self { kind: sys::file_kind(&stat), device: entry.device, root: root.join(&within) })
     }
 }
@@ -205,7 +205,7 @@ fn outside_candidate(
     let (file, stat) = open(path(candidate))?;
     let entry = host.0.get(&stat.mount).ok_or("lies in a mount that is not shown here")?;
     let group = entry.shared.ok_or("lies in a mount that is not shared")?;
-    let root = RelPath::from_absolute(&entry.root).map_err(|error| error.to_string())?;
+    let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
     if entry.device != source.device || !source.root.is_beneath(&root) {
         return Err("lies in a mount that does not show the granted source".to_owned());
     }

@@ -17,7 +17,7 @@ pub use error::{ExecError, StepError};
 use crate::plan::{Plan, Slot, Step};
 use crate::sys::{self, Open};
 use crux_image::mounts::{
-    FsOption, KernelFs, Mounts, NamespaceIndex, Origin, OriginIndex, OwnFileSystem,
+    FsOption, KernelFs, MountIndex, Mounts, NamespaceIndex, Origin, OriginIndex, OwnFileSystem,
 };
 use crux_image::path::RelPath;
 use place::Place;
@@ -75,7 +75,7 @@ pub struct BuiltNamespace {
     pub namespace: OwnedFd,
     /// The root directory of its tasks (`O_PATH`).
     pub root: OwnedFd,
-    /// Its mountinfo as a task with that root reads it.
+    /// Its mountinfo as a task reads it whose root is the first mount: the whole table.
     pub table: OwnedFd,
 }
 
@@ -260,8 +260,14 @@ impl<'a> Executor<'a> {
         let mut namespaces = Vec::with_capacity(count);
         for at in (0..count).map(NamespaceIndex::from) {
             let root = Slot::Mount(at, self.setup.mounts.namespaces[at.at()].root);
+            let first = self.slot(Slot::Mount(at, MountIndex(0)))?;
+            let (namespace, table) = self.place.release(at, first)?;
             let root = self.slots.remove(&root).ok_or(StepError::EmptySlot(root))?;
-            namespaces.push(self.place.release(at, root)?);
+            namespaces.push(BuiltNamespace {
+                namespace,
+                root,
+                table,
+            });
         }
         let (net, ipc) = self.contexts.release();
         Ok(Built {

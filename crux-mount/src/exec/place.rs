@@ -4,8 +4,7 @@
 //! own. No path of the host is made or used for it, and nobody else can see it.
 
 use super::child;
-use super::error::{StepError, named};
-use super::{BuiltNamespace, error};
+use super::error::{self, StepError, named};
 use crate::sys::{self, NamespaceKind};
 use crux_image::mounts::NamespaceIndex;
 use crux_image::path::RelPath;
@@ -130,34 +129,22 @@ impl Place {
         pivot_into(mount)
     }
 
-    /// What outlives the executor of one namespace.
+    /// What outlives the executor of one namespace: the namespace, and its mountinfo
+    /// as seen from `first`, which shows all of it.
     pub(super) fn release(
         &self,
         at: NamespaceIndex,
-        root: OwnedFd,
-    ) -> Result<BuiltNamespace, StepError> {
+        first: BorrowedFd<'_>,
+    ) -> Result<(OwnedFd, OwnedFd), StepError> {
         let namespace = self.descriptor(at)?;
         sys::setns(namespace, NamespaceKind::Mount)?;
-        sys::fchdir(&root)?;
+        sys::fchdir(first)?;
         sys::chroot_dot()?;
-        let table = openat(
-            &self.proc,
-            "thread-self/mountinfo",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(named("openat(proc, \"thread-self/mountinfo\")"))?;
-        let namespace = namespace
-            .try_clone_to_owned()
-            .map_err(|error| StepError::Call {
-                call: "dup(namespace)".into(),
-                errno: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::MFILE),
-            })?;
-        Ok(BuiltNamespace {
-            namespace,
-            root,
-            table,
-        })
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let table = openat(&self.proc, "thread-self/mountinfo", flags, Mode::empty())
+            .map_err(named("openat(proc, \"thread-self/mountinfo\")"))?;
+        let namespace = rustix::io::fcntl_dupfd_cloexec(namespace, 0).map_err(named("dup"))?;
+        Ok((namespace, table))
     }
 }
 

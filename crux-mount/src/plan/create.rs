@@ -37,7 +37,7 @@ pub(super) fn every_mount(
 }
 
 /// Which origins need a helper: those that several mounts show, or none shows
-/// whole, or whose names have to be unlinked, or that carry a group with disjoint roots.
+/// whole, or whose names have to be unlinked, or of which a carrier has to be cloned.
 pub(super) fn helpers(
     mounts: &Mounts,
     uses: &Uses,
@@ -56,7 +56,7 @@ pub(super) fn helpers(
             }
         }
     }
-    for origin in groups.carried_by_helpers() {
+    for (_, origin, _) in groups.extra_carriers() {
         needed[origin.at()] = true;
     }
     Ok(needed)
@@ -93,6 +93,7 @@ pub(super) fn own_and_clones(
     mounts: &Mounts,
     uses: &Uses,
     helpers: &[bool],
+    groups: &Groups,
     steps: &mut Vec<Step>,
 ) {
     for (at, origin) in mounts.origins.iter().enumerate() {
@@ -120,6 +121,15 @@ pub(super) fn own_and_clones(
                 into: Slot::Mount(ns, index),
             });
         }
+    }
+    for (carrier, origin, root) in groups.extra_carriers() {
+        let (from, root) = (Slot::Helper(origin), root.clone());
+        steps.push(Step::Clone {
+            from,
+            root,
+            into: carrier,
+        });
+        steps.push(Step::AttachHelper { helper: carrier });
     }
     for (ns, index, mount) in every_mount(mounts) {
         let own = matches!(mounts.origins[mount.origin.at()], Origin::Own(_));

@@ -49,7 +49,7 @@ pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
             namespace: at.into(),
         });
     }
-    create::own_and_clones(mounts, &uses, &helpers, &mut steps);
+    create::own_and_clones(mounts, &uses, &helpers, &groups, &mut steps);
     for (at, namespace) in mounts.namespaces.iter().enumerate() {
         attach(at.into(), namespace, &mut steps);
     }

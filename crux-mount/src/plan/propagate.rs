@@ -2,7 +2,7 @@
 //!
 //! Kind: pure. A group spreads from its *carrier*: a member whose root contains
 //! the roots of all that join from it, because `MOVE_MOUNT_SET_GROUP` demands it.
-//! Where no member shows enough, a helper in the yard carries the group and leaves
+//! Where no member shows enough, a mount in the yard carries the group and leaves
 //! it when the yard goes.
 
 use super::create::every_mount;
@@ -28,9 +28,17 @@ impl Member {
 /// The groups of a container and what carries each.
 pub(super) struct Groups {
     members: Vec<Vec<Member>>,
-    carriers: Vec<Slot>,
+    carriers: Vec<Carrier>,
     /// Masters before slaves.
     order: Vec<GroupIndex>,
+}
+
+/// What a group spreads from.
+struct Carrier {
+    slot: Slot,
+    origin: OriginIndex,
+    /// What it shows.
+    root: RelPath,
 }
 
 impl Groups {
@@ -43,38 +51,33 @@ impl Groups {
                 origin: mount.origin,
             };
             match mount.propagation {
-                Propagation::Shared(group) => {
-                    members[group.at()].push(member);
-                    if let Some(master) = inside_master(mounts, group) {
-                        slaves[master.at()].push(member);
-                    }
-                }
+                Propagation::Shared(group) => members[group.at()].push(member),
                 Propagation::Slave(Master::Group(master)) => slaves[master.at()].push(member),
                 _ => {}
             }
         }
-        let carriers = members.iter().zip(&slaves);
-        let carriers = carriers
-            .map(|(m, s)| carrier(mounts, m, s))
-            .collect::<Result<_, _>>()?;
+        let order = masters_first(mounts);
+        let carriers = carriers(mounts, &order, &members, &slaves)?;
         Ok(Self {
             members,
             carriers,
-            order: masters_first(mounts),
+            order,
         })
     }
 
-    pub(super) fn carried_by_helpers(&self) -> impl Iterator<Item = OriginIndex> {
-        self.carriers.iter().filter_map(|slot| match slot {
-            Slot::Helper(origin) => Some(*origin),
-            _ => None,
-        })
+    /// The carriers that are not members: group, origin, and what each has to show.
+    pub(super) fn extra_carriers(&self) -> impl Iterator<Item = (Slot, OriginIndex, &RelPath)> {
+        let extra = self
+            .carriers
+            .iter()
+            .filter(|c| matches!(c.slot, Slot::Carrier(_)));
+        extra.map(|carrier| (carrier.slot, carrier.origin, &carrier.root))
     }
 
     /// What a new slave of `master` joins before it becomes one.
     fn source(&self, master: Master) -> Slot {
         match master {
-            Master::Group(group) => self.carriers[group.at()],
+            Master::Group(group) => self.carriers[group.at()].slot,
             Master::Outside(origin) => Slot::Outside(origin),
         }
     }
@@ -87,15 +90,50 @@ fn inside_master(mounts: &Mounts, group: GroupIndex) -> Option<GroupIndex> {
     }
 }
 
-/// The member that shows all the roots of `members` and `slaves`, or else the helper of their origin.
-fn carrier(mounts: &Mounts, members: &[Member], slaves: &[Member]) -> Result<Slot, PlanError> {
-    let root = |m: &Member| &mounts.namespaces[m.at.0.at()].mounts[m.at.1.at()].root;
+/// A carrier for each group, slaves first: a master's carrier has to show what its
+/// slaves' carriers show.
+fn carriers(
+    mounts: &Mounts,
+    order: &[GroupIndex],
+    members: &[Vec<Member>],
+    slaves: &[Vec<Member>],
+) -> Result<Vec<Carrier>, PlanError> {
+    let mut carriers: Vec<Option<Carrier>> = mounts.groups.iter().map(|_| None).collect();
+    let mut demands: Vec<Vec<(Member, RelPath)>> = vec![Vec::new(); mounts.groups.len()];
+    for &group in order.iter().rev() {
+        let at = group.at();
+        let own = members[at].iter().chain(&slaves[at]);
+        let own = own.map(|member| (*member, root_of(mounts, *member).clone()));
+        let joining: Vec<_> = own.chain(std::mem::take(&mut demands[at])).collect();
+        let carrier = carrier(mounts, group, &members[at], &joining)?;
+        if let Some(master) = inside_master(mounts, group) {
+            demands[master.at()].push((members[at][0], carrier.root.clone()));
+        }
+        carriers[at] = Some(carrier);
+    }
+    Ok(carriers
+        .into_iter()
+        .map(|carrier| carrier.expect("the order has every group"))
+        .collect())
+}
+
+fn root_of(mounts: &Mounts, member: Member) -> &RelPath {
+    &mounts.namespaces[member.at.0.at()].mounts[member.at.1.at()].root
+}
+
+/// The member that shows all that joins, or else a clone of the helper that does.
+fn carrier(
+    mounts: &Mounts,
+    group: GroupIndex,
+    members: &[Member],
+    joining: &[(Member, RelPath)],
+) -> Result<Carrier, PlanError> {
     let first = members[0];
-    let mut widest: RelPath = root(&first).clone();
-    // Members of a group that reaches outside each join it outside, from the
-    // mount that holds their own source: there, origins may differ.
-    for member in members.iter().chain(slaves) {
+    let mut widest = root_of(mounts, first).clone();
+    for (member, root) in joining {
         if member.origin != first.origin {
+            // Members of a group that reaches outside each join it outside, from the
+            // mount that holds their own source: there, origins may differ.
             if joins_outside(mounts, first) && joins_outside(mounts, *member) {
                 continue;
             }
@@ -105,12 +143,18 @@ fn carrier(mounts: &Mounts, members: &[Member], slaves: &[Member]) -> Result<Slo
                 own: member.origin,
             });
         }
-        widest = widest.common_ancestor(root(member));
+        widest = widest.common_ancestor(root);
     }
-    let wide = members
+    let shows_all = |m: &&Member| m.origin == first.origin && *root_of(mounts, **m) == widest;
+    let slot = members
         .iter()
-        .find(|m| m.origin == first.origin && *root(m) == widest);
-    Ok(wide.map_or(Slot::Helper(first.origin), |m| m.slot()))
+        .find(shows_all)
+        .map_or(Slot::Carrier(group), |m| m.slot());
+    Ok(Carrier {
+        slot,
+        origin: first.origin,
+        root: widest,
+    })
 }
 
 fn joins_outside(mounts: &Mounts, member: Member) -> bool {
@@ -178,11 +222,15 @@ struct Phase<'a> {
 
 impl Phase<'_> {
     fn group(&mut self, mounts: &Mounts, groups: &Groups, group: GroupIndex) {
-        let carrier = groups.carriers[group.at()];
+        let Carrier {
+            slot: carrier,
+            origin,
+            ..
+        } = groups.carriers[group.at()];
         let members = &groups.members[group.at()];
         match mounts.groups[group.at()].link {
             GroupLink::PeerOfOutside(_) => {
-                if let Slot::Helper(origin) = carrier {
+                if let Slot::Carrier(_) = carrier {
                     self.join(Slot::Outside(origin), carrier);
                 }
                 for member in members {
@@ -212,7 +260,7 @@ impl Phase<'_> {
     fn inside(&mut self, mount: Slot, step: impl FnOnce(Slot) -> Step) {
         let place = match mount {
             Slot::Mount(namespace, _) => Place::Namespace(namespace),
-            Slot::Helper(_) | Slot::Outside(_) => Place::Yard,
+            Slot::Helper(_) | Slot::Carrier(_) | Slot::Outside(_) => Place::Yard,
         };
         if place != self.place {
             self.steps.push(match place {

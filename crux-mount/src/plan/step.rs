@@ -8,7 +8,7 @@
 //! the yard; everything is private and detached, or attached flat as a helper),
 //! attach (in each namespace of the container), propagate.
 
-use crux_image::mounts::{MountAttributes, MountIndex, NamespaceIndex, OriginIndex};
+use crux_image::mounts::{GroupIndex, MountAttributes, MountIndex, NamespaceIndex, OriginIndex};
 use crux_image::path::RelPath;
 use std::fmt;
 
@@ -19,6 +19,9 @@ pub enum Slot {
     Mount(NamespaceIndex, MountIndex),
     /// A helper that shows the whole of an origin. It lives in the yard and goes with it.
     Helper(OriginIndex),
+    /// A clone of a helper that carries a peer group of which no member shows enough.
+    /// It lives in the yard and goes with it.
+    Carrier(GroupIndex),
     /// A mount outside that is a member of an outside peer group: the one that
     /// holds the granted source of the origin, at its root. Never moved or changed.
     Outside(OriginIndex),
@@ -65,7 +68,7 @@ pub enum Step {
     /// In the yard: attach a detached helper at a directory of its own
     /// (mounts can be cloned from an attached mount only, before Linux 6.15).
     AttachHelper {
-        /// A [`Slot::Helper`].
+        /// A [`Slot::Helper`] or a [`Slot::Carrier`].
         helper: Slot,
     },
     /// In the yard: a detached clone of `from`, showing `root` of it, not recursively
@@ -149,6 +152,7 @@ impl fmt::Display for Slot {
         match self {
             Self::Mount(ns, mount) => write!(f, "mount {}:{}", ns.0, mount.0),
             Self::Helper(origin) => write!(f, "helper {}", origin.0),
+            Self::Carrier(group) => write!(f, "carrier of group {}", group.0),
             Self::Outside(origin) => write!(f, "outside {}", origin.0),
         }
     }

@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
     pub(super) fn must_be_ours(&self, slot: Slot) -> Result<(), Rule> {
         match slot {
             Slot::Outside(_) => Err(Rule::OutsideChanged(slot)),
-            Slot::Mount(..) | Slot::Helper(_) => Ok(()),
+            Slot::Mount(..) | Slot::Helper(_) | Slot::Carrier(_) => Ok(()),
         }
     }
 

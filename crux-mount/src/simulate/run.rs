@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
     fn attach_helper(&mut self, helper: Slot) -> Result<(), Rule> {
         self.must_be_in(Place::Yard, "the yard")?;
         self.must_not_propagate_yet()?;
-        if !matches!(helper, Slot::Helper(_)) {
+        if !matches!(helper, Slot::Helper(_) | Slot::Carrier(_)) {
             return Err(Rule::WrongSlot(helper));
         }
         let mount = self.detached(helper)?;
@@ -178,7 +178,7 @@ impl<'a> Run<'a> {
     fn clone_mount(&mut self, from: Slot, root: &RelPath, into: Slot) -> Result<(), Rule> {
         self.must_be_in(Place::Yard, "the yard")?;
         self.slots.free(into)?;
-        if !matches!(into, Slot::Mount(..) | Slot::Helper(_)) {
+        if !matches!(into, Slot::Mount(..) | Slot::Carrier(_)) {
             return Err(Rule::WrongSlot(into));
         }
         let source = self.attached_here(from)?;

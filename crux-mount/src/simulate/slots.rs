@@ -12,6 +12,7 @@ use crux_image::mounts::Mounts;
 pub(super) struct Slots {
     mounts: Vec<Vec<Option<MountId>>>,
     helpers: Vec<Option<MountId>>,
+    carriers: Vec<Option<MountId>>,
     outside: Vec<Option<MountId>>,
 }
 
@@ -25,6 +26,7 @@ impl Slots {
                 .map(|ns| vec![None; ns.mounts.len()])
                 .collect(),
             helpers: origins.clone(),
+            carriers: vec![None; image.groups.len()],
             outside: origins,
         }
     }
@@ -36,6 +38,7 @@ impl Slots {
                 .get_mut(ns.at())
                 .and_then(|mounts| mounts.get_mut(mount.at())),
             Slot::Helper(origin) => self.helpers.get_mut(origin.at()),
+            Slot::Carrier(group) => self.carriers.get_mut(group.at()),
             Slot::Outside(origin) => self.outside.get_mut(origin.at()),
         };
         cell.ok_or(Rule::NoSuchSlot(slot))

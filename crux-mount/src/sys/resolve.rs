@@ -150,6 +150,7 @@ fn shortened(path: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crux_image::mounts::FileKind;
 
     #[test]
     fn long_paths_are_cut_at_components() {
@@ -169,5 +170,41 @@ mod tests {
         assert_eq!(split_chunk(b"abc/def", 3), Some((&b"abc"[..], &b"def"[..])));
         assert_eq!(split_chunk(b"abc", 3), Some((&b"abc"[..], &b""[..])));
         assert_eq!(split_chunk(b"", 3), None);
+    }
+
+    /// What [`walk`] finds beneath /proc, which every machine has.
+    fn walked(path: &str, how: Open) -> Result<FileKind, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = rustix::fs::open("/proc", flags, Mode::empty()).unwrap();
+        let fd = walk(proc.as_fd(), path.as_bytes(), how).map_err(|e| e.errno())?;
+        Ok(super::super::file_kind(&statx(fd).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn without_openat2_names_are_walked_with_the_same_outcome() {
+        let own = std::process::id();
+        assert_eq!(walked("self", Open::Any), Ok(FileKind::Symlink));
+        assert_eq!(walked("self", Open::Directory), Err(Errno::NOTDIR));
+        assert_eq!(walked("self/ns", Open::Any), Err(Errno::NOTDIR));
+        assert_eq!(
+            walked(&format!("{own}/ns"), Open::Directory),
+            Ok(FileKind::Directory)
+        );
+        assert_eq!(
+            walked(&format!("{own}/status"), Open::Any),
+            Ok(FileKind::Regular)
+        );
+        assert_eq!(
+            walked(&format!("{own}/cwd/x"), Open::Any),
+            Err(Errno::NOTDIR)
+        );
+    }
+
+    #[test]
+    fn without_openat2_mounts_are_not_crossed_either() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).unwrap();
+        let crossed = walk(root.as_fd(), b"proc/version", Open::Any);
+        assert_eq!(crossed.unwrap_err().errno(), Errno::XDEV);
     }
 }

@@ -31,6 +31,11 @@ impl StatMask {
     /// Which of these the kernel knows at all (Linux 6.15).
     pub const SUPPORTED: Self = Self(kernel::STATMOUNT_SUPPORTED_MASK as u64);
 
+    /// Whether all of `other` is in it.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Both.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
