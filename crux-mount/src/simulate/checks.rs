@@ -3,7 +3,7 @@
 //! Kind: pure. Nothing here changes anything.
 
 use super::files::Way;
-use super::kernel::{MountId, MountState, Shown};
+use super::kernel::{Attributes, MountId, MountState, Shown};
 use super::run::{Made, Propagation, Run};
 use super::{Place, Rule};
 use crate::plan::Slot;
@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn kind_of(&self, mount: &MountState) -> Option<FileKind> {
+    pub(super) fn kind_of(&self, mount: &MountState<'_>) -> Option<FileKind> {
         match &mount.root {
             Shown::Within(root) => Some(self.files.get(mount.origin, root)?.kind),
             Shown::Around => None,
@@ -206,10 +206,8 @@ impl<'a> Run<'a> {
 
     pub(super) fn must_be_writable(&self, slot: Slot, mount: MountId) -> Result<(), Rule> {
         let mount = self.kernel.get(mount);
-        let mount_readonly = mount
-            .attributes
-            .as_ref()
-            .is_some_and(|attributes| attributes.readonly);
+        let mount_readonly =
+            matches!(mount.attributes, Attributes::Set(attributes) if attributes.readonly);
         let superblock_readonly = self.own(mount.origin).is_ok_and(|own| own.flags.readonly);
         match mount_readonly || superblock_readonly {
             true => Err(Rule::ReadOnly(slot)),

@@ -20,8 +20,51 @@ pub(super) struct File {
 }
 
 impl File {
+    fn new(kind: FileKind, names: usize) -> Self {
+        Self {
+            kind,
+            names,
+            unlinked: false,
+            mounted_on: false,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.names == 0
+    }
+}
+
+/// The known files of one origin. Most have a root and nothing else.
+#[derive(Debug)]
+struct Tree<'a> {
+    root: File,
+    beneath: HashMap<&'a [u8], File>,
+}
+
+impl Tree<'_> {
+    fn new(origin: &Origin) -> Self {
+        let kind = match origin {
+            Origin::Own(_) => FileKind::Directory,
+            Origin::External(external) => external.kind,
+        };
+        Self {
+            root: File::new(kind, 0),
+            beneath: HashMap::new(),
+        }
+    }
+
+    fn get(&self, path: &[u8]) -> Option<&File> {
+        match path {
+            [] => Some(&self.root),
+            _ => self.beneath.get(path),
+        }
+    }
+
+    fn get_mut(&mut self, path: &[u8]) -> Option<&mut File> {
+        match path {
+            [] => Some(&mut self.root),
+            _ => self.beneath.get_mut(path),
+        }
     }
 }
 
@@ -29,7 +72,7 @@ impl File {
 #[derive(Debug)]
 pub(super) struct Files<'a> {
     image: &'a Mounts,
-    origins: Vec<HashMap<&'a [u8], File>>,
+    origins: Vec<Tree<'a>>,
     superblocks: Vec<u32>,
     /// The origin by which the image names the group outside that each is in.
     outside: Vec<OriginIndex>,
@@ -39,11 +82,7 @@ impl<'a> Files<'a> {
     pub(super) fn new(image: &'a Mounts) -> Self {
         let mut files = Self {
             image,
-            origins: image
-                .origins
-                .iter()
-                .map(|origin| HashMap::from([root_file(origin)]))
-                .collect(),
+            origins: image.origins.iter().map(Tree::new).collect(),
             superblocks: (0..image.origins.len())
                 .map(|at| OriginIndex::from(at).0)
                 .collect(),
@@ -66,22 +105,12 @@ impl<'a> Files<'a> {
             return;
         };
         let (mut path, mut kind, mut names) = (path, kind, 0);
-        while !files.contains_key(path) {
-            files.insert(
-                path,
-                File {
-                    kind,
-                    names,
-                    unlinked: false,
-                    mounted_on: false,
-                },
-            );
+        while files.get(path).is_none() {
+            files.beneath.insert(path, File::new(kind, names));
             (path, kind, names) = (parent_of(path), FileKind::Directory, 1);
         }
-        files
-            .get_mut(path)
-            .expect("the loop ends at a known file")
-            .names += names;
+        let known = files.get_mut(path);
+        known.expect("the loop ends at a known file").names += names;
     }
 
     /// Mounts that share or receive events are of one superblock (the kernel lets
@@ -207,17 +236,20 @@ impl<'a> Files<'a> {
     /// The nearest known file on the way to `path`, itself included.
     pub(super) fn nearest(&self, origin: OriginIndex, path: &RelPath) -> Option<(&File, Way)> {
         let files = self.origins.get(origin.at())?;
+        if files.beneath.is_empty() {
+            let way = if path.is_root() {
+                Way::Whole
+            } else {
+                Way::Part
+            };
+            return Some((&files.root, way));
+        }
         let mut at = path.as_bytes();
-        if let Some(file) = files.get(at) {
-            return Some((file, Way::Whole));
+        let mut way = Way::Whole;
+        while files.get(at).is_none() {
+            (at, way) = (parent_of(at), Way::Part);
         }
-        while !at.is_empty() {
-            at = parent_of(at);
-            if let Some(file) = files.get(at) {
-                return Some((file, Way::Part));
-            }
-        }
-        None
+        files.get(at).map(|file| (file, way))
     }
 }
 
@@ -228,22 +260,6 @@ pub(super) enum Way {
     Whole,
     /// Not to its end.
     Part,
-}
-
-fn root_file<'a>(origin: &Origin) -> (&'a [u8], File) {
-    let kind = match origin {
-        Origin::Own(_) => FileKind::Directory,
-        Origin::External(external) => external.kind,
-    };
-    (
-        &[],
-        File {
-            kind,
-            names: 0,
-            unlinked: false,
-            mounted_on: false,
-        },
-    )
 }
 
 /// `a` of `a/b`, and the empty path of `a`.

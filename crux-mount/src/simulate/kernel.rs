@@ -27,29 +27,39 @@ pub(super) enum Shown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Superblock(pub(super) OriginIndex);
 
+/// Where the attributes of a mount come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attributes<'a> {
+    /// A mount of the host's: nobody knows them.
+    OfTheHost,
+    /// A new mount.
+    Default,
+    /// A step.
+    Set(&'a MountAttributes),
+}
+
 /// One mount.
 #[derive(Debug, Clone)]
-pub(super) struct MountState {
+pub(super) struct MountState<'a> {
     pub(super) superblock: Superblock,
     pub(super) origin: OriginIndex,
     pub(super) root: Shown,
     /// `None` while it is detached.
     pub(super) place: Option<Place>,
-    pub(super) parent: Option<(MountId, RelPath)>,
-    /// `None`: those of a mount of the host's, which nobody knows.
-    pub(super) attributes: Option<MountAttributes>,
+    pub(super) parent: Option<(MountId, &'a RelPath)>,
+    pub(super) attributes: Attributes<'a>,
     pub(super) group: Option<GroupId>,
     /// Of a mount without a group; the master of a group is in [`Groups`].
     master: Option<GroupId>,
     pub(super) unbindable: bool,
-    children: HashMap<Vec<u8>, MountId>,
+    children: HashMap<&'a [u8], MountId>,
 }
 
 /// Where a mount is going to be attached.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(super) struct Target<'a> {
     pub(super) parent: MountId,
-    pub(super) at: RelPath,
+    pub(super) at: &'a RelPath,
 }
 
 /// What the kernel refuses; `run` puts names to it.
@@ -73,19 +83,27 @@ pub(super) enum Refusal {
 
 /// The table.
 #[derive(Debug, Default)]
-pub(super) struct Kernel {
-    mounts: Vec<MountState>,
+pub(super) struct Kernel<'a> {
+    mounts: Vec<MountState<'a>>,
     outside: HashMap<OriginIndex, GroupId>,
     pub(super) groups: Groups,
 }
 
-impl Kernel {
-    pub(super) fn get(&self, id: MountId) -> &MountState {
+impl<'a> Kernel<'a> {
+    /// A kernel without mounts, and room for some.
+    pub(super) fn with_room_for(mounts: usize) -> Self {
+        Self {
+            mounts: Vec::with_capacity(mounts),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn get(&self, id: MountId) -> &MountState<'a> {
         &self.mounts[id.0]
     }
 
-    pub(super) fn set_attributes(&mut self, id: MountId, attributes: MountAttributes) {
-        self.mounts[id.0].attributes = Some(attributes);
+    pub(super) fn set_attributes(&mut self, id: MountId, attributes: &'a MountAttributes) {
+        self.mounts[id.0].attributes = Attributes::Set(attributes);
     }
 
     /// A new, detached, private mount of the whole of an origin.
@@ -94,7 +112,7 @@ impl Kernel {
         superblock: Superblock,
         origin: OriginIndex,
         root: Shown,
-        attributes: Option<MountAttributes>,
+        attributes: Attributes<'a>,
     ) -> MountId {
         self.push(MountState {
             superblock,
@@ -110,7 +128,7 @@ impl Kernel {
         })
     }
 
-    fn push(&mut self, mount: MountState) -> MountId {
+    fn push(&mut self, mount: MountState<'a>) -> MountId {
         self.mounts.push(mount);
         MountId(self.mounts.len() - 1)
     }
@@ -170,7 +188,7 @@ impl Kernel {
             root: shown,
             place: None,
             parent: None,
-            attributes: source.attributes.clone(),
+            attributes: source.attributes,
             group: source.group,
             master: source.master,
             unbindable: false,
@@ -185,7 +203,7 @@ impl Kernel {
     /// Where move_mount(2) onto `at` in `parent` ends up. A path that leads to a
     /// mountpoint crosses it; but a descriptor of the parent's own root names that
     /// very root, and the kernel then goes up to the top of what is stacked there.
-    pub(super) fn target(&self, parent: MountId, at: &RelPath) -> Result<Target, Refusal> {
+    pub(super) fn target(&self, parent: MountId, at: &'a RelPath) -> Result<Target<'a>, Refusal> {
         self.resolve(parent, at)?;
         let mut parent = parent;
         if at.is_root() {
@@ -193,19 +211,16 @@ impl Kernel {
                 parent = above;
             }
         }
-        Ok(Target {
-            parent,
-            at: at.clone(),
-        })
+        Ok(Target { parent, at })
     }
 
     /// Attaches a detached mount. A shared parent would get copies elsewhere.
-    pub(super) fn attach(&mut self, id: MountId, target: Target) -> Result<(), Refusal> {
+    pub(super) fn attach(&mut self, id: MountId, target: Target<'a>) -> Result<(), Refusal> {
         if self.get(target.parent).group.is_some() {
             return Err(Refusal::WouldPropagate);
         }
         let place = self.get(target.parent).place;
-        let bytes = target.at.as_bytes().to_vec();
+        let bytes = target.at.as_bytes();
         self.mounts[target.parent.0].children.insert(bytes, id);
         self.mounts[id.0].parent = Some((target.parent, target.at));
         self.mounts[id.0].place = place;
@@ -300,7 +315,7 @@ impl Kernel {
     }
 }
 
-fn contains(outer: &MountState, inner: &MountState) -> bool {
+fn contains(outer: &MountState<'_>, inner: &MountState<'_>) -> bool {
     match (&outer.root, &inner.root) {
         (Shown::Around, _) => true,
         (Shown::Within(outer_root), Shown::Within(inner_root)) => {

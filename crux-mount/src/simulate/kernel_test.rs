@@ -5,7 +5,7 @@
 
 use super::Place;
 use super::groups::GroupId;
-use super::kernel::{Kernel, MountId, Refusal, Shown, Superblock};
+use super::kernel::{Attributes, Kernel, MountId, Refusal, Shown, Superblock};
 use crux_image::mounts::OriginIndex;
 use crux_image::path::RelPath;
 use nix::sched::{CloneFlags, unshare};
@@ -59,7 +59,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 /// Mounts in the model and, by the same numbers, on the kernel.
 struct Pair {
-    model: Kernel,
+    model: Kernel<'static>,
     real: Vec<OwnedFd>,
 }
 
@@ -106,7 +106,7 @@ impl Pair {
             Superblock(origin),
             origin,
             Shown::Within(RelPath::root()),
-            None,
+            Attributes::Default,
         )
     }
 
@@ -218,7 +218,9 @@ impl Pair {
     }
 
     fn attach(&mut self, mount: MountId, parent: MountId, at: &RelPath) -> Result<(), Errno> {
-        let target = self.model.target(parent, at);
+        // The model borrows paths from the steps of a plan; here there are none.
+        let path: &'static RelPath = Box::leak(Box::new(at.clone()));
+        let target = self.model.target(parent, path);
         if let Ok(target) = &target
             && self.model.get(target.parent).group.is_some()
         {

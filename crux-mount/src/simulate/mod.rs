@@ -16,6 +16,8 @@ mod run;
 mod slots;
 
 #[cfg(test)]
+mod kernel_rules_test;
+#[cfg(test)]
 mod kernel_test;
 #[cfg(test)]
 mod plan_test;

@@ -3,13 +3,13 @@
 //! Kind: pure.
 
 use super::groups::GroupId;
-use super::kernel::{MountId, Shown};
+use super::kernel::{Attributes, MountId, Shown};
 use super::run::Run;
 use super::{Place, Rule};
 use crate::plan::Slot;
 use crux_image::mounts::{
-    GroupIndex, GroupLink, Master, Mount, MountIndex, Mounts, Namespace, NamespaceIndex, PeerGroup,
-    Propagation,
+    GroupIndex, GroupLink, Master, Mount, MountAttributes, MountIndex, Mounts, Namespace,
+    NamespaceIndex, PeerGroup, Propagation,
 };
 use crux_image::path::RelPath;
 use std::collections::{HashMap, HashSet};
@@ -90,7 +90,7 @@ impl Reader<'_> {
         let file = self.run.files.get(state.origin, root);
         Ok(Mount {
             parent: parent.map(|(parent, _)| self.indexes[parent]),
-            mountpoint: parent.map_or(RelPath::root(), |(_, at)| at.clone()),
+            mountpoint: parent.map_or(RelPath::root(), |(_, at)| (*at).clone()),
             origin: state.origin,
             root: root.clone(),
             deleted: file.is_some_and(|file| file.unlinked),
@@ -99,10 +99,11 @@ impl Reader<'_> {
                 self.run.image.namespaces[ns.at()].mounts[at.at()].kind,
                 |f| f.kind,
             ),
-            attributes: state
-                .attributes
-                .clone()
-                .ok_or(Rule::ForeignAttributes(slot))?,
+            attributes: match state.attributes {
+                Attributes::Set(attributes) => attributes.clone(),
+                Attributes::Default => MountAttributes::default(),
+                Attributes::OfTheHost => return Err(Rule::ForeignAttributes(slot)),
+            },
             propagation,
         })
     }

@@ -4,7 +4,7 @@
 //! namespace that the executor is in, and the order that plans keep.
 
 use super::files::Files;
-use super::kernel::{Kernel, MountId, Refusal, Shown};
+use super::kernel::{Attributes, Kernel, MountId, Refusal, Shown};
 use super::slots::Slots;
 use super::{Place, Rule};
 use crate::plan::{Slot, Step};
@@ -30,7 +30,7 @@ pub(super) enum Propagation {
 #[derive(Debug)]
 pub(super) struct Run<'a> {
     pub(super) image: &'a Mounts,
-    pub(super) kernel: Kernel,
+    pub(super) kernel: Kernel<'a>,
     pub(super) files: Files<'a>,
     pub(super) slots: Slots,
     pub(super) place: Place,
@@ -44,7 +44,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(image: &'a Mounts) -> Self {
         Self {
             image,
-            kernel: Kernel::default(),
+            kernel: Kernel::with_room_for(room_for(image)),
             files: Files::new(image),
             slots: Slots::new(image),
             place: Place::Caller,
@@ -55,7 +55,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn step(&mut self, step: &Step) -> Result<(), Rule> {
+    pub(super) fn step(&mut self, step: &'a Step) -> Result<(), Rule> {
         match step {
             Step::OpenSource { origin, into } => self.open_source(*origin, *into),
             Step::OpenOutside { origin } => self.open_outside(*origin),
@@ -97,7 +97,9 @@ impl<'a> Run<'a> {
         self.receives(into, origin)?;
         let superblock = self.files.superblock(origin);
         let root = Shown::Within(RelPath::root());
-        let mount = self.kernel.make(superblock, origin, root, None);
+        let mount = self
+            .kernel
+            .make(superblock, origin, root, Attributes::OfTheHost);
         self.slots.fill(into, mount)
     }
 
@@ -106,7 +108,9 @@ impl<'a> Run<'a> {
         self.external(origin)?;
         self.slots.free(Slot::Outside(origin))?;
         let superblock = self.files.superblock(origin);
-        let mount = self.kernel.make(superblock, origin, Shown::Around, None);
+        let mount = self
+            .kernel
+            .make(superblock, origin, Shown::Around, Attributes::OfTheHost);
         self.kernel.put(mount, Place::Caller);
         let name = self.files.outside(origin);
         self.kernel.make_outside(mount, name);
@@ -154,7 +158,7 @@ impl<'a> Run<'a> {
         let root = Shown::Within(RelPath::root());
         let mount = self
             .kernel
-            .make(superblock, origin, root, Some(MountAttributes::default()));
+            .make(superblock, origin, root, Attributes::Default);
         self.slots.fill(into, mount)
     }
 
@@ -192,14 +196,15 @@ impl<'a> Run<'a> {
         self.slots.fill(into, clone)
     }
 
-    fn set_attributes(&mut self, slot: Slot, attributes: &MountAttributes) -> Result<(), Rule> {
+    fn set_attributes(&mut self, slot: Slot, attributes: &'a MountAttributes) -> Result<(), Rule> {
         self.must_be_ours(slot)?;
         let mount = self.detached(slot)?;
-        let current = self.kernel.get(mount).attributes.as_ref();
-        if current.is_some_and(|current| current.idmap.is_some()) {
+        if let Attributes::Set(current) = self.kernel.get(mount).attributes
+            && current.idmap.is_some()
+        {
             return Err(Rule::IdMapped(slot));
         }
-        self.kernel.set_attributes(mount, attributes.clone());
+        self.kernel.set_attributes(mount, attributes);
         Ok(())
     }
 
@@ -245,7 +250,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn attach(&mut self, slot: Slot, onto: Slot, at: &RelPath) -> Result<(), Rule> {
+    fn attach(&mut self, slot: Slot, onto: Slot, at: &'a RelPath) -> Result<(), Rule> {
         let namespace = self.container()?;
         self.must_not_propagate_yet()?;
         self.must_belong(slot, namespace)?;
@@ -260,7 +265,7 @@ impl<'a> Run<'a> {
             path: at.clone(),
         };
         let target = self.kernel.target(parent, at).map_err(crosses)?;
-        let (origin, beneath) = self.beneath(target.parent, &target.at)?;
+        let (origin, beneath) = self.beneath(target.parent, target.at)?;
         self.kinds_must_fit(slot, mount, origin, &beneath)?;
         self.kernel
             .attach(mount, target)
@@ -315,7 +320,7 @@ impl<'a> Run<'a> {
     }
 
     /// The kernel before 6.17 changes only mounts of the caller's namespace.
-    fn change(&mut self, slot: Slot, change: fn(&mut Kernel, MountId)) -> Result<(), Rule> {
+    fn change(&mut self, slot: Slot, change: fn(&mut Kernel<'a>, MountId)) -> Result<(), Rule> {
         self.must_be_ours(slot)?;
         let mount = self.attached_here(slot)?;
         change(&mut self.kernel, mount);
@@ -329,6 +334,15 @@ impl<'a> Run<'a> {
             self.propagation = Propagation::Begun;
         }
     }
+}
+
+/// Every mount of the image, and for each origin a helper and a mount outside.
+fn room_for(image: &Mounts) -> usize {
+    let mounts = image
+        .namespaces
+        .iter()
+        .map(|namespace| namespace.mounts.len());
+    mounts.sum::<usize>() + 2 * image.origins.len()
 }
 
 /// What unlinkat(2) is asked for.
