@@ -74,7 +74,15 @@ impl Lab {
 
     /// Runs `job` in a lab and hands back its answer.
     pub fn run(setup: Setup, job: impl FnOnce(&Self) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
-        let programs = Programs::find()?;
+        Self::with_programs(setup, Programs::find()?, job)
+    }
+
+    /// The same, with executables that are elsewhere.
+    pub fn with_programs(
+        setup: Setup,
+        programs: Programs,
+        job: impl FnOnce(&Self) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
         in_child(|| {
             let lab = Self::enter(setup, programs).context("failed to make the lab")?;
             job(&lab)

@@ -5,6 +5,7 @@
 //! (a tmpfs of the lab instead of a disk) and how large the tmpfs of /run is.
 
 pub mod lxc5;
+pub mod many;
 pub mod systemd;
 pub mod vivid;
 
