@@ -1,0 +1,47 @@
+//! A mount that reading does not change.
+//!
+//! Kind: effect.
+
+use super::ContentsError;
+use super::sys::set_quiet;
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+/// A descriptor (`O_PATH`) of the same file in a detached clone of its mount that is
+/// read-only and `noatime`; of the mount itself where that is so already and
+/// the kernel refuses a clone.
+pub(super) fn quiet(file: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
+    let refused = match clone(file) {
+        Ok(clone) => return Ok(clone),
+        Err(refused) => refused,
+    };
+    if is_quiet(file) {
+        let call = "fcntl(root, F_DUPFD_CLOEXEC)";
+        return rustix::io::fcntl_dupfd_cloexec(file, 0)
+            .map_err(|errno| ContentsError::Loud { call, errno });
+    }
+    Err(refused)
+}
+
+/// Whether the mount leaves access times alone.
+pub(super) fn is_quiet(file: BorrowedFd<'_>) -> bool {
+    let quiet = StatVfsMountFlags::NOATIME | StatVfsMountFlags::RDONLY;
+    fstatvfs(file).is_ok_and(|stat| stat.f_flag.intersects(quiet))
+}
+
+fn clone(file: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let call = "open_tree(root, \"\", AT_EMPTY_PATH|OPEN_TREE_CLONE)";
+    let tree = open_tree(file, c"", flags).map_err(|errno| loud(call, errno))?;
+    let call = "mount_setattr(clone, \"\", AT_EMPTY_PATH, RDONLY|NOATIME)";
+    set_quiet(tree.as_fd()).map_err(|errno| loud(call, errno))?;
+    Ok(tree)
+}
+
+fn loud(call: &'static str, errno: Errno) -> ContentsError {
+    ContentsError::Loud { call, errno }
+}
