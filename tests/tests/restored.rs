@@ -127,6 +127,27 @@ fn root_systemd_table_is_restored() {
 }
 
 #[test]
+fn root_restored_container_can_be_dumped_again() {
+    Lab::test(Setup::ROOT, |lab| {
+        let memory = dump_and_end(lab, vivid::start(lab)?, &AUTO)?;
+        let options = [&AUTO[..], &["--", "/bin/cat"]].concat();
+        let (restored, pid) = lab
+            .programs
+            .restore(&images(lab), &options)?
+            .wait_for_cat()?;
+        let again = lab.path("again");
+        lab.programs
+            .dump(pid, &again, &AUTO)?
+            .success("crux-dump")?;
+        restored.finish()?.success("crux-restore")?;
+        let (restored, pid) = lab.programs.restore(&again, &options)?.wait_for_cat()?;
+        let different = differences(&memory.table, &Table::of(pid)?, &memory.host);
+        ensure!(different.is_empty(), "{}", different.join("\n"));
+        finish(lab, restored, &memory.host)
+    });
+}
+
+#[test]
 fn root_exit_status_of_command_is_passed_on() {
     Lab::test(Setup::ROOT, |lab| {
         dump_and_end(lab, vivid::start(lab)?, &AUTO)?;
