@@ -1,3 +1,7 @@
+//! Lines as the kernel writes them, and lines that it never would.
+//!
+//! Kind: tests of pure code.
+
 use super::*;
 use crate::ids::{Device, MountId, PeerGroupId};
 use crux_image::mounts::{Atime, MountAttributes, SuperblockFlags};
