@@ -1,2 +1,3 @@
 //! crux-dump.
+
 fn main() {}
