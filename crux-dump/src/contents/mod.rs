@@ -48,6 +48,15 @@ pub fn collect(
     writer: &mut ContentsWriter<File>,
 ) -> Result<Section, ContentsError> {
     writer.begin_section()?;
-    walk::Walk::new(root, orphans, writer)?.run(orphans)?;
+    record(root, orphans, writer)?;
     Ok(writer.finish_section()?)
+}
+
+/// The same, as the directory that was entered last in a section that is open.
+pub(crate) fn record(
+    root: BorrowedFd<'_>,
+    orphans: &[(Name, BorrowedFd<'_>)],
+    writer: &mut ContentsWriter<File>,
+) -> Result<(), ContentsError> {
+    walk::Walk::new(root, orphans, writer)?.run(orphans)
 }

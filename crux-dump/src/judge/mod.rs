@@ -27,7 +27,7 @@ mod work;
 pub use obstacle::{Cause, Obstacle, Place};
 pub use policy::{Declared, Policy, PolicyError, SlaveMap, Undeclared};
 pub use seen::{Fill, ForeignTable, NamespaceId, RootFact, RootPlace, Seen, SeenNamespace};
-pub use tree::Tree;
+pub use tree::{AtRoot, Tree};
 pub use work::{ContentsWork, Orphan, SeenMount, View, WishCheck};
 
 use classes::Classes;
@@ -117,6 +117,13 @@ pub fn judge(seen: &Seen, policy: &Policy) -> Result<Judged, Vec<Obstacle>> {
 fn trees(seen: &Seen, obstacles: &mut Vec<Obstacle>) -> Vec<Tree> {
     let mut trees = Vec::with_capacity(seen.container.len());
     for space in &seen.container {
+        if space.unreached > 0 {
+            let cause = Cause::Unreached {
+                pid: space.pid,
+                count: space.unreached,
+            };
+            obstacles.push(Obstacle::general(cause));
+        }
         if space.root_place == RootPlace::Beneath {
             obstacles.push(Obstacle::general(Cause::Chrooted(space.pid)));
         } else {

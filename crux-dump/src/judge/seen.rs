@@ -40,6 +40,9 @@ pub struct SeenNamespace {
     pub root: MountId,
     /// Whether the root directory is the root of that mount.
     pub root_place: RootPlace,
+    /// How many mounts the kernel lists that the table does not show, those beneath the root
+    /// directory itself aside: they are in nobody's way.
+    pub unreached: usize,
     /// Its owner, where that is not the dumper's own user namespace.
     pub owner: Option<UserNsIndex>,
     /// The net namespace of its task.

@@ -59,6 +59,7 @@ fn seen(tables: Vec<Vec<Entry>>, host: Vec<Entry>) -> Seen {
             table,
             root,
             root_place,
+            unreached: 0,
             owner: None,
             net,
             ipc,

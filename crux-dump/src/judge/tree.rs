@@ -15,6 +15,10 @@ pub struct Tree {
     children: HashMap<(usize, RelPath), usize>,
 }
 
+/// A mount that is stacked on the root directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtRoot;
+
 /// A mount in its tree.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Node {
@@ -76,9 +80,9 @@ impl Tree {
     }
 
     /// The mount that a path from the root of `start` ends in, and where in it: symlinks
-    /// aside, what the kernel finds.
+    /// aside, what the kernel finds. What is stacked on `start` itself is not in the way.
     pub fn resolve(&self, start: usize, path: &RelPath) -> (usize, RelPath) {
-        let mut here = self.top_of_stack(start);
+        let mut here = start;
         let mut rest = RelPath::root();
         for name in path.components() {
             rest = rest.join(&RelPath::new(name).expect("a component of a path is one"));
@@ -88,6 +92,83 @@ impl Tree {
             }
         }
         (here, rest)
+    }
+
+    /// The mount that has to go first for `target` to be reached by its path from the root of the
+    /// first mount: what hides its place, or is stacked on it. `Ok(None)`: nothing is in the way.
+    /// `Err`: it lies on the root itself, which no path leads past.
+    pub fn hider(&self, target: usize) -> Result<Option<usize>, AtRoot> {
+        let mut chain: Vec<usize> =
+            std::iter::successors(Some(target), |&n| self.nodes[n].parent).collect();
+        chain.reverse();
+        for pair in chain.windows(2) {
+            let (above, below) = (pair[0], pair[1]);
+            let mut place = RelPath::root();
+            let names = self.nodes[below].mountpoint.components();
+            let places =
+                names.map(|name| RelPath::new(name).expect("a component of a path is one"));
+            let on_root = if above == 0 {
+                None
+            } else {
+                self.children.get(&(above, RelPath::root()))
+            };
+            if self.nodes[below].mountpoint.is_root() {
+                if above == 0 {
+                    return Err(AtRoot);
+                }
+                continue;
+            }
+            if let Some(&hider) = on_root {
+                return Ok(Some(hider));
+            }
+            for name in places {
+                place = place.join(&name);
+                match self.children.get(&(above, place.clone())) {
+                    Some(&child) if child != below => return Ok(Some(child)),
+                    _ => {}
+                }
+            }
+        }
+        let on_top = if target == 0 {
+            None
+        } else {
+            self.children.get(&(target, RelPath::root()))
+        };
+        Ok(on_top.copied())
+    }
+
+    /// Forgets a mount and all beneath it.
+    pub fn detach(&mut self, node: usize) {
+        if let Some(parent) = self.nodes[node].parent {
+            self.children
+                .remove(&(parent, self.nodes[node].mountpoint.clone()));
+        }
+    }
+
+    /// Whether neither `node` nor what it is beneath was detached.
+    pub fn is_attached(&self, node: usize) -> bool {
+        let mut chain = std::iter::successors(Some(node), |&n| self.nodes[n].parent);
+        chain.all(|n| match self.nodes[n].parent {
+            None => true,
+            Some(parent) => {
+                self.children
+                    .get(&(parent, self.nodes[n].mountpoint.clone()))
+                    == Some(&n)
+            }
+        })
+    }
+
+    /// The node of another tree of the same shape that is in the place of `node` in this one.
+    pub fn counterpart(&self, node: usize, other: &Self) -> Option<usize> {
+        let mut chain: Vec<usize> =
+            std::iter::successors(Some(node), |&n| self.nodes[n].parent).collect();
+        chain.pop();
+        chain.iter().rev().try_fold(0, |at, &n| {
+            other
+                .children
+                .get(&(at, self.nodes[n].mountpoint.clone()))
+                .copied()
+        })
     }
 
     /// What is mounted on the root of `node`, on top of that, and so on.
