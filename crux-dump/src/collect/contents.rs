@@ -8,11 +8,13 @@ use super::peel::quiet_clone;
 use super::roots::Roots;
 use super::{Collected, DumpError};
 use crate::contents;
-use crate::judge::{ContentsWork, Orphan, Place, SeenMount};
-use crux_image::contents::{ContentsWriter, Name, Section};
+use crate::judge::{ContentsWork, Orphan, Place, SeenMount, View};
+use crux_image::contents::{
+    ContentsWriter, Entry, FormatError, Metadata, Mode, Name, Section, Timestamp,
+};
 use crux_image::mounts::{FileKind, OriginIndex};
 use crux_image::path::RelPath;
-use crux_mount::mountinfo::Entry;
+use crux_mount::mountinfo;
 use crux_mount::sys;
 use rustix::fs::OFlags;
 use std::collections::HashMap;
@@ -42,7 +44,7 @@ pub fn collect(
     inside::apart(all).map_err(|error| DumpError::Process { pid, error })?
 }
 
-fn by_id(collected: &Collected) -> HashMap<SeenMount, &Entry> {
+fn by_id(collected: &Collected) -> HashMap<SeenMount, &mountinfo::Entry> {
     let spaces = collected.seen.container.iter().enumerate();
     let entries = spaces.flat_map(|(namespace, space)| {
         space.table.iter().map(move |entry| {
@@ -58,9 +60,66 @@ fn by_id(collected: &Collected) -> HashMap<SeenMount, &Entry> {
     entries.collect()
 }
 
+/// The directories above parts of a file system whose root no mount shows. Nobody can see them, so
+/// nothing is known of them but their names.
+#[derive(Default)]
+struct Parents {
+    /// Those that are entered, outermost first; the root aside.
+    open: Vec<Vec<u8>>,
+}
+
+impl Parents {
+    /// Leaves and enters directories until `path` was entered.
+    fn go(&mut self, path: &RelPath, writer: &mut ContentsWriter<File>) -> Result<(), DumpError> {
+        let names: Vec<&[u8]> = path.components().collect();
+        let shared = self
+            .open
+            .iter()
+            .zip(&names)
+            .take_while(|(open, name)| open == *name)
+            .count();
+        while self.open.len() > shared {
+            writer.push(&Entry::Leave(UNKNOWN))?;
+            self.open.pop();
+        }
+        for &name in &names[shared..] {
+            let entered = Name::new(name).map_err(|_| FormatError::Order("a part has no name"))?;
+            writer.push(&Entry::Enter(entered))?;
+            self.open.push(name.to_vec());
+        }
+        Ok(())
+    }
+
+    /// The innermost was left by whoever recorded what is in it.
+    fn left(&mut self) {
+        self.open.pop();
+    }
+
+    fn finish(self, writer: &mut ContentsWriter<File>) -> Result<(), DumpError> {
+        for _ in 0..=self.open.len() {
+            writer.push(&Entry::Leave(UNKNOWN))?;
+        }
+        Ok(())
+    }
+}
+
+const UNKNOWN: Metadata = Metadata {
+    uid: 0,
+    gid: 0,
+    mode: Mode(0o755),
+    accessed: Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    },
+    modified: Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    },
+};
+
 struct Collector<'a> {
     collected: &'a Collected,
-    entries: HashMap<SeenMount, &'a Entry>,
+    entries: HashMap<SeenMount, &'a mountinfo::Entry>,
     /// The namespace that this thread is in.
     here: Option<usize>,
 }
@@ -71,33 +130,50 @@ impl Collector<'_> {
         work: &ContentsWork,
         writer: &mut ContentsWriter<File>,
     ) -> Result<Section, DumpError> {
-        let first = work
+        let mounts = work
             .views
-            .first()
-            .map(|view| &view.mounts)
-            .or(work.orphans.first().map(|o| &o.mounts));
-        let place = first.map(|mounts| self.place(mounts[0]));
-        let place = place.map_or_else(String::new, |place| place.to_string());
-        let [view] = &work.views[..] else {
-            let reason = "no single mount shows all that is shown of this file system".to_owned();
-            return Err(DumpError::Reach { place, reason });
-        };
-        if !view.root.is_root() {
-            let reason = "no mount shows the root of this file system".to_owned();
-            return Err(DumpError::Reach { place, reason });
-        }
-        let root = self.any(&view.mounts)?;
-        let orphans = work
-            .orphans
             .iter()
-            .map(|orphan| self.orphan(orphan))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|view| &view.mounts)
+            .chain(work.orphans.iter().map(|o| &o.mounts));
+        let place = mounts
+            .flatten()
+            .next()
+            .map_or_else(String::new, |&mount| self.place(mount).to_string());
+        writer.begin_section()?;
+        match &work.views[..] {
+            [whole] if whole.root.is_root() => self.whole(whole, &work.orphans, &place, writer)?,
+            parts => {
+                let mut parents = Parents::default();
+                for part in parts {
+                    parents.go(&part.root, writer)?;
+                    self.whole(part, &[], &place, writer)?;
+                    parents.left();
+                }
+                parents.finish(writer)?;
+            }
+        }
+        Ok(writer.finish_section()?)
+    }
+
+    /// Records what one view shows, into the directory that is entered.
+    fn whole(
+        &mut self,
+        view: &View,
+        orphans: &[Orphan],
+        place: &str,
+        writer: &mut ContentsWriter<File>,
+    ) -> Result<(), DumpError> {
+        let root = self.any(&view.mounts)?;
+        let orphans = orphans.iter().map(|orphan| self.orphan(orphan));
+        let orphans = orphans.collect::<Result<Vec<_>, _>>()?;
         let borrowed: Vec<_> = orphans
             .iter()
             .map(|(name, fd)| (name.clone(), fd.as_fd()))
             .collect();
-        contents::collect(root.as_fd(), &borrowed, writer)
-            .map_err(|error| DumpError::Contents { place, error })
+        contents::record(root.as_fd(), &borrowed, writer).map_err(|error| DumpError::Contents {
+            place: place.to_owned(),
+            error,
+        })
     }
 
     fn orphan(&mut self, orphan: &Orphan) -> Result<(Name, OwnedFd), DumpError> {

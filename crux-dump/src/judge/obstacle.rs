@@ -74,6 +74,11 @@ pub enum Cause {
     /// A deleted root in a file system whose contents are not recorded.
     #[error("what it shows was removed, and cannot be made again in this type of file system")]
     DeletedRoot,
+    /// A file of a file system whose root no mount shows.
+    #[error(
+        "it shows a single or a removed file of a file system whose root is mounted nowhere, and which cannot be recorded"
+    )]
+    PartOfNothing,
     /// A mount of `/proc/PID/...`.
     #[error("it shows a task's directory in proc, which will be another one after a restore")]
     TaskDirectory,

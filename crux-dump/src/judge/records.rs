@@ -7,7 +7,7 @@ use super::items::{Item, Shown, place};
 use super::obstacle::{Cause, Obstacle};
 use super::origins::{Given, Origins, Source};
 use super::tree::Tree;
-use super::work::{self, ContentsWork, WishCheck};
+use super::work::{self, ContentsWork, View, WishCheck};
 use super::{Judged, superblocks::Provider};
 use crux_image::mounts::{
     FileKind, Mount, MountIndex, Mounts, Namespace, Origin, OriginIndex, OwnFsType, Wish,
@@ -140,6 +140,17 @@ fn contents(
         if matches!(kind, OwnFsType::Tmpfs | OwnFsType::Ramfs) {
             let views = work::views(given.items, &superblock.members);
             let (orphans, names) = work::orphans(given.items, &superblock.members);
+            if let Some(&lone) = superblock
+                .members
+                .iter()
+                .find(|&&m| is_lone(given, &views, m))
+            {
+                let place = Some(place(given.seen, &given.items[lone]));
+                obstacles.push(Obstacle {
+                    place,
+                    cause: Cause::PartOfNothing,
+                });
+            }
             deleted.extend(names);
             all.push(ContentsWork {
                 origin: OriginIndex::from(at),
@@ -158,6 +169,17 @@ fn contents(
         }));
     }
     (all, deleted)
+}
+
+/// Whether no mount shows the root of the file system, and this one shows no directory of it that could be recorded.
+fn is_lone(given: &Given<'_>, views: &[View], member: usize) -> bool {
+    let item = &given.items[member];
+    let is_directory = item.fact.is_none_or(|fact| fact.kind.is_directory());
+    let is_view = views.iter().any(|view| item.path() == Some(&view.root));
+    match views {
+        [whole] if whole.root.is_root() => false,
+        _ => item.root == Shown::Deleted || (is_view && !is_directory),
+    }
 }
 
 fn wish_checks(given: &Given<'_>, origins: &Origins) -> Vec<WishCheck> {
