@@ -13,6 +13,7 @@ mod lab;
 pub mod mounting;
 mod probe;
 mod programs;
+pub mod random;
 mod resources;
 mod rootfs;
 mod sys;

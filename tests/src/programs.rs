@@ -203,22 +203,30 @@ impl Running {
     /// Ends its input and waits for it.
     pub fn finish(mut self) -> Result<Output> {
         drop(self.child.stdin.take());
-        let pid = Pid::from_child(&self.child);
-        let handle = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
-        let limit = Timespec::try_from(PATIENCE)?;
-        let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit))?;
-        if ended == 0 {
+        let hung = self.ended()?.is_none() && !self.ends_in_time()?;
+        if hung {
             self.child.kill()?;
         }
         let status = self.child.wait()?;
         let stderr = String::from_utf8_lossy(&contents(&mut self.stderr)?).into_owned();
-        ensure!(ended != 0, "hung for {PATIENCE:?}, and said: {stderr}");
+        ensure!(!hung, "hung for {PATIENCE:?}, and said: {stderr}");
         let stdout = contents(&mut self.stdout)?;
         Ok(Output {
             status,
             stdout,
             stderr,
         })
+    }
+}
+
+impl Running {
+    /// Waits for a program that has not been waited for.
+    fn ends_in_time(&self) -> Result<bool> {
+        let pid = Pid::from_child(&self.child);
+        let handle = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
+        let limit = Timespec::try_from(PATIENCE)?;
+        let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit))?;
+        Ok(ended != 0)
     }
 }
 

@@ -67,7 +67,7 @@ impl Tier {
 
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -162,8 +162,8 @@ impl Runner {
         match self {
             Self::Nextest => {
                 let mut command = cargo(["nextest", "run", "--workspace", "--profile"]);
-                // A tier without a test in some package is no failure.
-                command.args([tier.name(), "--no-tests", "warn"]);
+                // A tier in which nothing ran has not passed.
+                command.args([tier.name(), "--no-tests", "fail"]);
                 command
             }
             Self::Plain => {
