@@ -17,6 +17,7 @@
 
 mod error;
 mod file;
+mod holes;
 mod level;
 mod links;
 mod orphan;
