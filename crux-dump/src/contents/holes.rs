@@ -27,7 +27,7 @@ const WINDOW: usize = 4096;
 
 impl Holes {
     pub(super) fn of(file_system: &StatFs) -> Self {
-        match file_system.f_type as i64 {
+        match file_system.f_type {
             RAMFS_MAGIC => Self::Resident,
             _ => Self::Sought,
         }

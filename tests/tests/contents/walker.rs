@@ -37,7 +37,7 @@ pub(crate) fn times(root: &Path) -> BTreeMap<Vec<u8>, [(i64, i64); 3]> {
         &open_root(root),
         &mut Vec::new(),
         &mut |path, _, _, stat| {
-            let changed = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
+            let changed = (stat.st_ctime, stat.st_ctime_nsec as i64);
             times.insert(path.to_vec(), [accessed(stat), modified(stat), changed]);
         },
     );
@@ -149,7 +149,7 @@ fn of(stat: &Stat) -> Found {
     Found {
         mode: stat.st_mode,
         owner: (stat.st_uid, stat.st_gid),
-        links: (!is_directory).then_some(stat.st_nlink as u64),
+        links: (!is_directory).then_some(stat.st_nlink),
         device: stat.st_rdev,
         size: if is_directory { 0 } else { stat.st_size },
         blocks: stat.st_blocks,
@@ -194,9 +194,9 @@ fn contents(dir: &OwnedFd, name: &CStr) -> Vec<(u64, Vec<u8>)> {
 }
 
 fn accessed(stat: &Stat) -> (i64, i64) {
-    (stat.st_atime as i64, stat.st_atime_nsec as i64)
+    (stat.st_atime, stat.st_atime_nsec as i64)
 }
 
 fn modified(stat: &Stat) -> (i64, i64) {
-    (stat.st_mtime as i64, stat.st_mtime_nsec as i64)
+    (stat.st_mtime, stat.st_mtime_nsec as i64)
 }
