@@ -1,3 +1,12 @@
-//! What `crux-dump` is made of, as a library, so that tests can drive its parts.
+//! Writes a running container to an image directory: collect, judge, write.
+//!
+//! The executable is a thin shell around this library; tests drive the parts.
 
+pub mod collect;
 pub mod contents;
+mod dump;
+pub mod judge;
+mod sys;
+mod write;
+
+pub use dump::{dump, look};

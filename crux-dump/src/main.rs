@@ -1,2 +1,144 @@
-//! crux-dump.
-fn main() {}
+//! `crux-dump`: the command line.
+//!
+//! Kind: shell.
+
+use anyhow::Context as _;
+use clap::Parser;
+use crux_dump::collect::{DumpError, check_capabilities};
+use crux_dump::judge::{Obstacle, Policy};
+use crux_image::render;
+use crux_mount::features::Features;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Writes the mount namespaces of a running container to an image directory
+#[derive(Parser)]
+#[command(version, about)]
+struct Options {
+    /// The process whose mount namespace is dumped, with those of its descendants
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: u32,
+    /// Where the image goes; the directory must not exist
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    images: Option<PathBuf>,
+    /// Dump mounts and the contents of file systems in memory, not the processes
+    #[arg(long, required = true)]
+    mounts_only: bool,
+    /// Declare a mount external under a name, or ("auto") every one that comes from outside
+    #[arg(long, value_name = "auto|NAME=MOUNTPOINT")]
+    external: Vec<OsString>,
+    /// The mount at TARGET is a slave of the peer group of the host's mount at SOURCE
+    #[arg(long, value_name = "SOURCE:TARGET")]
+    slave_mount_map: Vec<OsString>,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print a summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const USAGE: u8 = 2;
+const FAILED: u8 = 6;
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => return usage(&error),
+    };
+    let policy = match policy(&options) {
+        Ok(policy) => policy,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run(&options, &policy) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&options, &error),
+    }
+}
+
+/// clap begins its messages with "error:"; container runtimes look for "Error: ".
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    eprint!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    ExitCode::from(USAGE)
+}
+
+fn policy(options: &Options) -> anyhow::Result<Policy> {
+    let mut policy = Policy::default();
+    for value in &options.external {
+        policy
+            .external(value.as_bytes())
+            .with_context(|| format!("--external {}", value.display()))?;
+    }
+    for value in &options.slave_mount_map {
+        policy
+            .slave_map(value.as_bytes())
+            .with_context(|| format!("--slave-mount-map {}", value.display()))?;
+    }
+    Ok(policy)
+}
+
+fn run(options: &Options, policy: &Policy) -> Result<(), DumpError> {
+    check_capabilities()?;
+    let features = Features::probe();
+    let (id, mounts) = match (&options.images, options.dry_run) {
+        (Some(images), false) => {
+            let (id, mounts) = crux_dump::dump(options.pid, images, policy, &features)?;
+            (Some(id), mounts)
+        }
+        _ => (
+            None,
+            crux_dump::look(options.pid, policy, &features)?.1.mounts,
+        ),
+    };
+    if options.json {
+        let id = id.map(|id| id.to_string());
+        println!(
+            "{}",
+            json!({ "written": id.is_some(), "image": id, "mounts": render::mounts_record(&mounts) })
+        );
+    } else if options.dry_run {
+        print!("{}", render::tree(&mounts));
+    }
+    Ok(())
+}
+
+fn report(options: &Options, error: &DumpError) -> ExitCode {
+    let code = error.exit_code();
+    debug_assert!(code <= FAILED);
+    let obstacles: &[Obstacle] = match error {
+        DumpError::Obstacles(obstacles) => obstacles,
+        _ => &[],
+    };
+    eprintln!("Error: {error}");
+    for obstacle in obstacles {
+        eprintln!("  {obstacle}");
+    }
+    let helpful: BTreeSet<String> = obstacles.iter().flat_map(Obstacle::options).collect();
+    if !helpful.is_empty() {
+        eprintln!("These options would help:");
+        helpful.iter().for_each(|option| eprintln!("  {option}"));
+    }
+    if options.json {
+        let list: Vec<_> = obstacles
+            .iter()
+            .map(|o| json!({ "what": o.to_string(), "options": o.options() }))
+            .collect();
+        println!(
+            "{}",
+            json!({ "written": false, "error": error.to_string(), "exit": code, "obstacles": list })
+        );
+    }
+    ExitCode::from(code)
+}

@@ -76,8 +76,8 @@ impl MemberKind {
     pub fn layout(self) -> Layout {
         match self {
             Self::Inventory | Self::Mounts => Layout::Record,
-            Self::ContentsIndex => Layout::Stream,
-            Self::ContentsData => Layout::Raw,
+            // The index has a header of its own, which its writer completes last.
+            Self::ContentsIndex | Self::ContentsData => Layout::Raw,
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod arbitrary;
 pub mod exec;
 pub mod features;
+pub mod filesystems;
 pub mod ids;
 pub mod mountinfo;
 pub mod observe;

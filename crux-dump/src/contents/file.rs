@@ -10,8 +10,8 @@ use super::xattrs::Subject;
 use crux_image::contents::{
     Data, EXTENTS_IN_ENTRY, Entry, FileEntry, INLINE_LIMIT, Inline, LinkTarget, Name, Node,
 };
-use rustix::fs::{FileType, Mode, OFlags, SeekFrom, openat, readlinkat, seek};
-use rustix::io::{Errno, pread};
+use rustix::fs::{FileType, Mode, OFlags, openat, readlinkat};
+use rustix::io::pread;
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -192,7 +192,8 @@ impl Walk<'_> {
         let mut batch = Vec::new();
         let mut at = 0;
         while at < size {
-            let Some((begin, end)) = self.next_data(name, file, at, size)? else {
+            let next = self.holes.next_data(file, at, size);
+            let Some((begin, end)) = next.map_err(|(call, e)| self.failed(call, name, e))? else {
                 break;
             };
             batch.push(self.extent(name, file, begin, end)?);
@@ -206,24 +207,6 @@ impl Walk<'_> {
             self.writer.push(&Entry::Extents(batch))?;
         }
         Ok(())
-    }
-
-    /// The first data at or after `at`: where they begin and end.
-    fn next_data(
-        &self,
-        name: &CStr,
-        file: BorrowedFd<'_>,
-        at: u64,
-        size: u64,
-    ) -> Result<Option<(u64, u64)>, ContentsError> {
-        let begin = match seek(file, SeekFrom::Data(at)) {
-            Ok(begin) if begin < size => begin,
-            Ok(_) | Err(Errno::NXIO) => return Ok(None),
-            Err(errno) => return Err(self.failed("lseek(SEEK_DATA)", name, errno)),
-        };
-        let end = seek(file, SeekFrom::Hole(begin))
-            .map_err(|e| self.failed("lseek(SEEK_HOLE)", name, e))?;
-        Ok(Some((begin, end.min(size))))
     }
 
     fn extent(

@@ -13,10 +13,12 @@
 //! or give a mount that is `noatime` or read-only already, and has to be single-threaded
 //! or alone in its use of the working directory: that is where extended attributes of
 //! files that cannot be opened are read, one component at a time. It is put back.
-//! Owners are recorded as this process sees them.
+//! Owners are recorded as this process sees them; `trusted.*` attributes are shown only to who
+//! holds CAP_SYS_ADMIN in the initial user namespace, and are not recorded by anybody else.
 
 mod error;
 mod file;
+mod holes;
 mod level;
 mod links;
 mod orphan;
@@ -48,6 +50,15 @@ pub fn collect(
     writer: &mut ContentsWriter<File>,
 ) -> Result<Section, ContentsError> {
     writer.begin_section()?;
-    walk::Walk::new(root, orphans, writer)?.run(orphans)?;
+    record(root, orphans, writer)?;
     Ok(writer.finish_section()?)
+}
+
+/// The same, as the directory that was entered last in a section that is open.
+pub(crate) fn record(
+    root: BorrowedFd<'_>,
+    orphans: &[(Name, BorrowedFd<'_>)],
+    writer: &mut ContentsWriter<File>,
+) -> Result<(), ContentsError> {
+    walk::Walk::new(root, orphans, writer)?.run(orphans)
 }

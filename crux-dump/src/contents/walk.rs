@@ -4,6 +4,7 @@
 
 use super::ContentsError;
 use super::error::shown;
+use super::holes::Holes;
 use super::level::{Levels, open_directory};
 use super::links::Links;
 use super::quiet::quiet;
@@ -11,7 +12,7 @@ use super::stat::{Place, Stat};
 use super::working::WorkingDirectory;
 use super::xattrs::{Subject, XattrError, XattrReader};
 use crux_image::contents::{ContentsWriter, Entry, Name};
-use rustix::fs::{DirEntry, FileType};
+use rustix::fs::{DirEntry, FileType, fstatfs};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -26,6 +27,7 @@ pub(super) struct Walk<'a> {
     pub(super) working: WorkingDirectory,
     xattrs: XattrReader,
     place: Place,
+    pub(super) holes: Holes,
     /// Keeps the clone a mount of its own for as long as the walk lasts.
     _tree: OwnedFd,
     /// Names that orphans give back to a file, by its inode number.
@@ -50,6 +52,7 @@ impl<'a> Walk<'a> {
         let root = open_directory(tree.as_fd(), c".")
             .map_err(|e| failed("openat(root, \".\", O_DIRECTORY)", e))?;
         let stat = Stat::of(root.as_fd()).map_err(|e| failed("statx(root)", e))?;
+        let file_system = fstatfs(&root).map_err(|e| failed("fstatfs(root)", e))?;
         let mut levels = Levels::default();
         levels
             .enter(root, stat.inode(), stat.metadata())
@@ -61,6 +64,7 @@ impl<'a> Walk<'a> {
             working: WorkingDirectory::default(),
             xattrs: XattrReader::new(),
             place: stat.place(),
+            holes: Holes::of(&file_system),
             _tree: tree,
             extra_names: HashMap::new(),
             reserved: orphans.iter().map(|(name, _)| name.clone()).collect(),

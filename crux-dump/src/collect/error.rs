@@ -1,0 +1,138 @@
+//! Why a process could not be looked at.
+//!
+//! Kind: pure.
+
+use crate::contents::ContentsError;
+use crate::judge::Obstacle;
+use crux_image::contents::FormatError;
+use crux_image::error::ImageError;
+use crux_mount::observe::ObserveError;
+use crux_mount::sys::SysError;
+use rustix::io::Errno;
+
+/// Why a dump failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// There is no such process.
+    #[error("process {0} does not exist")]
+    NoProcess(u32),
+    /// It is one of the kernel's own.
+    #[error("process {0} is a kernel thread: it has no mount namespace of its own to dump")]
+    KernelThread(u32),
+    /// It has ended.
+    #[error("process {0} is a zombie: it has ended, and its mount namespace has gone")]
+    Zombie(u32),
+    /// It is in the dumper's own mount namespace.
+    #[error("process {0} is in the mount namespace of crux-dump itself: it is not in a container")]
+    SameNamespace(u32),
+    /// A capability is missing.
+    #[error("crux-dump needs the capability {name} to {purpose}")]
+    Capability {
+        /// Its name.
+        name: &'static str,
+        /// What for.
+        purpose: &'static str,
+    },
+    /// The process may not be looked at.
+    #[error(
+        "process {pid} may not be looked at ({error}); this needs CAP_SYS_PTRACE over its user namespace"
+    )]
+    Forbidden {
+        /// Whose.
+        pid: u32,
+        /// The call.
+        error: SysError,
+    },
+    /// Its table could not be read.
+    #[error("failed to read the mount namespace of process {pid}: {error}")]
+    Observe {
+        /// Whose.
+        pid: u32,
+        /// Why.
+        error: ObserveError,
+    },
+    /// A call failed.
+    #[error("failed to look at process {pid}: {error}")]
+    Process {
+        /// Whose.
+        pid: u32,
+        /// The call.
+        error: SysError,
+    },
+    /// /proc could not be read.
+    #[error("failed to read {what}: {error}")]
+    Proc {
+        /// Which file.
+        what: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The user namespace that owns a mount namespace has no process to read its maps from.
+    #[error(
+        "the id maps of the user namespace that owns the mounts of process {0} cannot be read: none of its processes is in it"
+    )]
+    UserMaps(u32),
+    /// It cannot be restored, for these reasons.
+    #[error("{} of the container cannot be restored", Counted(.0.len()))]
+    Obstacles(Vec<Obstacle>),
+    /// The tables did not stay the same.
+    #[error("the mount tables of process {0} kept changing while they were read")]
+    Changing(u32),
+    /// The contents of a file system could not be read.
+    #[error("failed to reach the contents of {place}: {reason}")]
+    Reach {
+        /// Which mount.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// The contents of a file system could not be recorded.
+    #[error("failed to {error}, in {place}")]
+    Contents {
+        /// Which mount.
+        place: String,
+        /// Why.
+        error: ContentsError,
+    },
+    /// The contents members could not be completed.
+    #[error("failed to write the contents: {0}")]
+    Format(#[from] FormatError),
+    /// The image could not be written.
+    #[error("{0}")]
+    Image(#[from] ImageError),
+    /// The machine does not say what it is.
+    #[error("failed to describe the image: {0}")]
+    Facts(Errno),
+}
+
+struct Counted(usize);
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 thing"),
+            many => write!(f, "{many} things"),
+        }
+    }
+}
+
+impl DumpError {
+    /// The exit code: 3 the target has something unsupported; 4 this process lacks something;
+    /// 6 it failed, and nothing is left behind.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoProcess(_)
+            | Self::KernelThread(_)
+            | Self::Zombie(_)
+            | Self::SameNamespace(_)
+            | Self::UserMaps(_)
+            | Self::Obstacles(_) => 3,
+            Self::Observe {
+                error: ObserveError::Gone(_),
+                ..
+            } => 3,
+            Self::Capability { .. } | Self::Forbidden { .. } => 4,
+            _ => 6,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Work in a container's mount namespace, in a thread that shares neither root
+//! nor working directory with the rest of this process and goes afterwards.
+//!
+//! Kind: effect.
+
+use super::process::Process;
+use crux_image::path::RelPath;
+use crux_mount::sys::{self, NamespaceKind, SysError};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Runs `work` in a thread with a root and working directory of its own. The thread is first
+/// moved into a copy of this process's mount namespace, because only that separates them without
+/// touching any other thread; `work` goes on to where it wants.
+pub(super) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, SysError> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| sys::unshare_mount_namespace().map(|()| work()));
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Goes to the root directory of a process, in its mount namespace.
+pub(super) fn enter(process: &Process) -> Result<(), SysError> {
+    sys::setns(&process.mount_namespace, NamespaceKind::Mount)?;
+    sys::fchdir(&process.root)?;
+    sys::chroot_dot()
+}
+
+/// What is on top at `path` beneath `root`, as a place. Mounts are crossed, links are not followed.
+pub(super) fn open_across(root: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, SysError> {
+    open_with(root, path, OFlags::PATH)
+}
+
+/// The same, with the access wanted of the last component.
+pub(super) fn open_with(
+    root: BorrowedFd<'_>,
+    path: &RelPath,
+    access: OFlags,
+) -> Result<OwnedFd, SysError> {
+    /// Well below `PATH_MAX`.
+    const CHUNK: usize = 2000;
+    let mut here: Option<OwnedFd> = None;
+    let bytes = path.as_bytes();
+    let mut from = 0;
+    loop {
+        let rest = &bytes[from..];
+        let end = match rest.len() > CHUNK {
+            true => rest[..CHUNK]
+                .iter()
+                .rposition(|&b| b == b'/')
+                .unwrap_or(rest.len()),
+            false => rest.len(),
+        };
+        let last = end == rest.len();
+        let flags = if last {
+            access
+        } else {
+            OFlags::PATH | OFlags::DIRECTORY
+        };
+        let at = here.as_ref().map_or(root, |fd| fd.as_fd());
+        let fd = open_chunk(at, &rest[..end], flags)?;
+        if last {
+            return Ok(fd);
+        }
+        here = Some(fd);
+        from += end + 1;
+    }
+}
+
+fn open_chunk(at: BorrowedFd<'_>, chunk: &[u8], flags: OFlags) -> Result<OwnedFd, SysError> {
+    let name = if chunk.is_empty() { b"." } else { chunk };
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    rustix::fs::openat2(at, name, flags, Mode::empty(), resolve).map_err(|errno| {
+        let shown = crux_image::path::Escaped(chunk);
+        let call =
+            format!("openat2(root, \"{shown}\", {flags:?}, RESOLVE_IN_ROOT|RESOLVE_NO_SYMLINKS)");
+        SysError::new(call, errno)
+    })
+}
+
+/// This thread's directory in /proc, opened while this process's own /proc is still in reach.
+pub(super) fn own_directory() -> Result<OwnedFd, SysError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = rustix::fs::openat(CWD, "/proc/thread-self", flags, Mode::empty());
+    open.map_err(|errno| SysError::new("open(\"/proc/thread-self\", O_PATH|O_DIRECTORY)", errno))
+}

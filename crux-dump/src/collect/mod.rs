@@ -1,0 +1,182 @@
+//! Collecting: what the judge needs to know, read from the live system.
+//!
+//! Kind: effect. It decides nothing about a container. Every descriptor is opened
+//! once; the tables are read again at the end, and it all begins anew if they changed.
+
+mod capabilities;
+mod contents;
+mod error;
+mod inside;
+mod machine;
+mod peel;
+mod process;
+mod roots;
+mod users;
+mod wishes;
+
+pub use capabilities::check as check_capabilities;
+pub use contents::collect as collect_contents;
+pub use error::DumpError;
+pub use peel::PeelError;
+pub use process::Process;
+pub use wishes::check as check_wishes;
+
+use crate::judge::{ForeignTable, NamespaceId, RootPlace, Seen, SeenNamespace};
+use crux_mount::features::Features;
+use crux_mount::ids::MountId;
+use crux_mount::mountinfo::Entry;
+use crux_mount::observe::{self, Hidden, ObserveError, ObservedNamespace};
+use crux_mount::sys::NamespaceKind;
+use machine::Machine;
+use roots::Roots;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd;
+use users::Users;
+
+/// What was collected of a container.
+#[derive(Debug)]
+pub struct Collected {
+    /// For the judge.
+    pub seen: Seen,
+    /// One process of each mount namespace, in the order of [`Seen::container`].
+    pub processes: Vec<Process>,
+    roots: Vec<Roots>,
+}
+
+/// Collects what is to be known of the process and its descendants.
+pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
+    let own = Process::open(std::process::id())?;
+    let first = Process::open(pid)?;
+    if first.mount_id == own.mount_id {
+        return Err(DumpError::SameNamespace(pid));
+    }
+    let machine = Machine::scan()?;
+    let processes = container(first, &own, &machine);
+    let mut seen = Seen {
+        host: observe(&own, features)?.entries,
+        host_net: own.net,
+        host_ipc: own.ipc,
+        ..Seen::default()
+    };
+    let mut users = Users::new(&own)?;
+    let mut roots = Vec::with_capacity(processes.len());
+    for process in &processes {
+        let space = observe(process, features)?;
+        let owner = users.owner(process, &processes)?;
+        let (table, unreached) = (with_idmaps(&space), unreached(&space));
+        let found = roots::look(process, &table)?;
+        seen.roots.extend(&found.facts);
+        roots.push(found);
+        let root_place = match space.root.place {
+            observe::RootPlace::MountRoot => RootPlace::MountRoot,
+            observe::RootPlace::Directory => RootPlace::Beneath,
+        };
+        let (net, ipc, root) = (process.net, process.ipc, space.root.mount);
+        let pid = process.pid;
+        seen.container.push(SeenNamespace {
+            pid,
+            table,
+            root,
+            root_place,
+            unreached,
+            owner,
+            net,
+            ipc,
+        });
+    }
+    seen.user_namespaces = users.into_records();
+    let known = processes
+        .iter()
+        .map(|p| p.mount_id)
+        .chain([own.mount_id])
+        .collect();
+    seen.foreign = foreign(&machine, &known);
+    Ok(Collected {
+        seen,
+        processes,
+        roots,
+    })
+}
+
+/// Whether the tables are still those that were collected.
+pub fn is_unchanged(collected: &Collected, features: &Features) -> Result<bool, DumpError> {
+    for (process, space) in collected.processes.iter().zip(&collected.seen.container) {
+        if with_idmaps(&observe(process, features)?) != space.table {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// One process for each mount namespace of the container, the first one's first.
+fn container(first: Process, own: &Process, machine: &Machine) -> Vec<Process> {
+    let mut known: HashSet<NamespaceId> = HashSet::from([first.mount_id, own.mount_id]);
+    let descendants = machine.descendants(first.pid);
+    let mut processes = vec![first];
+    for pid in descendants {
+        if machine.mounts_of(pid).is_none_or(|id| known.contains(&id)) {
+            continue;
+        }
+        // One that has gone meanwhile has left its namespace to others, or to nobody.
+        if let Ok(process) = Process::open(pid)
+            && known.insert(process.mount_id)
+        {
+            processes.push(process);
+        }
+    }
+    processes
+}
+
+fn observe(process: &Process, features: &Features) -> Result<ObservedNamespace, DumpError> {
+    let pid = process.pid;
+    observe::observe_process(process.directory(), features).map_err(|error| match error {
+        ObserveError::Changing => DumpError::Changing(pid),
+        error => DumpError::Observe { pid, error },
+    })
+}
+
+fn with_idmaps(space: &ObservedNamespace) -> Vec<Entry> {
+    let mut table = space.entries.clone();
+    for entry in table.iter_mut().filter(|entry| entry.idmapped) {
+        entry.attributes.idmap = space.idmaps.get(&entry.id).cloned();
+    }
+    table
+}
+
+/// How many mounts the table leaves out. Those that the root directory is stacked on do not count: its tasks
+/// cannot get there, and neither could they before.
+fn unreached(space: &ObservedNamespace) -> usize {
+    let Hidden::Known(hidden) = &space.hidden else {
+        return 0;
+    };
+    let mut parents: HashMap<MountId, MountId> = hidden.iter().map(|m| (m.id, m.parent)).collect();
+    let known: HashSet<MountId> = space.entries.iter().map(|entry| entry.id).collect();
+    let top = space
+        .entries
+        .iter()
+        .find(|entry| !known.contains(&entry.parent) || entry.parent == entry.id);
+    let mut here = top.map(|entry| entry.parent);
+    while let Some(beneath) = here {
+        here = parents.remove(&beneath);
+    }
+    parents.len()
+}
+
+/// Tables of all other mount namespaces, as far as they can be read.
+fn foreign(machine: &Machine, known: &HashSet<NamespaceId>) -> Vec<ForeignTable> {
+    let read = |pid: u32| {
+        let process = Process::open(pid).ok()?;
+        let table = observe::observe_process(process.directory().as_fd(), &Features::default());
+        Some(ForeignTable {
+            pid,
+            table: table.ok()?.entries,
+        })
+    };
+    machine.others(known).into_iter().filter_map(read).collect()
+}
+
+/// The identity of one of a process's namespaces.
+fn namespace_of(process: &Process, kind: NamespaceKind) -> Result<NamespaceId, DumpError> {
+    let pid = process.pid;
+    process::namespace(process.directory(), kind).map_err(|error| DumpError::Process { pid, error })
+}

@@ -1,0 +1,165 @@
+//! Reaching mounts that other mounts hide.
+//!
+//! Kind: effect. In a thread of its own: a copy of the container's namespace is
+//! made, *everything* in the copy is made private, that is read back, and only then what is
+//! in the way is unmounted in the copy. Were one mount of the copy still a
+//! peer, the container's own would be unmounted with it.
+
+use super::inside;
+use super::process::Process;
+use crate::judge::Tree;
+use crux_image::path::RelPath;
+use crux_mount::ids::MountId;
+use crux_mount::mountinfo::{self, Entry};
+use crux_mount::sys::{self, SysError};
+use std::collections::HashMap;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Why a mount could not be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeelError {
+    /// A call failed.
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    /// The copy is not what was asked for.
+    #[error("a copy of the mount namespace {0}")]
+    Copy(&'static str),
+    /// It is stacked on the root directory.
+    #[error("it is stacked on the root directory itself, and no path leads there")]
+    AtRoot,
+}
+
+/// What was reached, by id: a detached, private, read-only clone of each mount.
+pub(super) type Reached = HashMap<MountId, Result<OwnedFd, PeelError>>;
+
+/// Reaches `wanted`, positions in `tree`, of the table of a process.
+pub(super) fn reach(process: &Process, table: &[Entry], tree: &Tree, wanted: &[usize]) -> Reached {
+    let mut reached = Reached::new();
+    // From the mounts attached last: what lies on top goes first, so one copy often serves for all.
+    let mut open: Vec<usize> = wanted.to_vec();
+    open.sort_unstable_by_key(|&node| std::cmp::Reverse(tree.nodes[node].entry));
+    while !open.is_empty() {
+        let result = inside::apart(|| with_copy(process, tree, &open))
+            .map_err(PeelError::from)
+            .and_then(|copy| copy);
+        let id = |node: usize| table[tree.nodes[node].entry].id;
+        let found = match result {
+            Ok(found) if !found.is_empty() => found,
+            Ok(_) => fail(&open, &PeelError::Copy("does not have it")),
+            Err(error) => fail(&open, &error),
+        };
+        open.retain(|node| !found.contains_key(node));
+        reached.extend(found.into_iter().map(|(node, result)| (id(node), result)));
+    }
+    reached
+}
+
+type Found = HashMap<usize, Result<OwnedFd, PeelError>>;
+
+fn fail(open: &[usize], error: &PeelError) -> Found {
+    open.iter()
+        .map(|&node| (node, Err(error.clone())))
+        .collect()
+}
+
+/// Reaches as many of `wanted` as one copy allows: at least the first, or its failure.
+fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, PeelError> {
+    let mut copy = Copy::new(process)?;
+    let mut found = Found::new();
+    for &node in wanted {
+        let Some(target) = tree
+            .counterpart(node, &copy.tree)
+            .filter(|&t| copy.tree.is_attached(t))
+        else {
+            continue;
+        };
+        found.insert(node, copy.reach(target));
+    }
+    Ok(found)
+}
+
+/// A private copy of a mount namespace, which this thread is in.
+struct Copy {
+    table: Vec<Entry>,
+    tree: Tree,
+    root: OwnedFd,
+}
+
+impl Copy {
+    fn new(process: &Process) -> Result<Self, PeelError> {
+        let own = inside::own_directory()?;
+        inside::enter(process)?;
+        sys::unshare_mount_namespace()?;
+        // The root directory is the root of the first mount of the table, so this has all of the table.
+        let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
+        sys::mount_setattr_recursive(root.as_fd(), 0, 0, libc::MS_PRIVATE, None)?;
+        let table = read_table(&own)?;
+        if table
+            .iter()
+            .any(|entry| entry.shared.is_some() || entry.master.is_some())
+        {
+            return Err(PeelError::Copy("did not become private"));
+        }
+        let tree = Tree::new(0, &table).map_err(|_| PeelError::Copy("is no tree"))?;
+        if sys::statx(&root)?.mount != table[tree.nodes[0].entry].id {
+            return Err(PeelError::Copy("has another root"));
+        }
+        Ok(Self { table, tree, root })
+    }
+
+    fn id(&self, node: usize) -> MountId {
+        self.table[self.tree.nodes[node].entry].id
+    }
+
+    /// Unmounts what is in the way of a mount and clones it.
+    fn reach(&mut self, target: usize) -> Result<OwnedFd, PeelError> {
+        while let Some(hider) = self.tree.hider(target).map_err(|_| PeelError::AtRoot)? {
+            let top = self.tree.top_of_stack(hider);
+            detach(&self.open(top)?)?;
+            self.tree.detach(top);
+        }
+        quiet_clone(&self.open(target)?)
+    }
+
+    fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
+        let path = RelPath::from_absolute(&self.table[self.tree.nodes[node].entry].mountpoint)
+            .map_err(|_| PeelError::Copy("has a mountpoint that is no path"))?;
+        let fd = inside::open_across(self.root.as_fd(), &path)?;
+        match sys::statx(&fd)?.mount == self.id(node) {
+            true => Ok(fd),
+            false => Err(PeelError::Copy("has another mount in that place")),
+        }
+    }
+}
+
+/// Unmounts a mount of the copy. A file cannot be the working directory, so its path has to serve: the
+/// descriptor's own, in the copy's proc, is the only one that no rename can divert.
+fn detach(mount: &OwnedFd) -> Result<(), PeelError> {
+    match sys::fchdir(mount) {
+        Ok(()) => Ok(sys::umount_dot_detach()?),
+        Err(_) => Err(PeelError::Copy("has a file in the way")),
+    }
+}
+
+/// A detached clone that nobody shares and that reading does not change.
+pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
+    let clone = sys::open_tree_clone(mount)?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
+    sys::mount_setattr(
+        clone.as_fd(),
+        set,
+        libc::MOUNT_ATTR__ATIME,
+        libc::MS_PRIVATE,
+        None,
+    )?;
+    Ok(clone)
+}
+
+fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
+    let mut file = sys::open_process_file(own.as_fd(), "mountinfo")?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)
+        .map_err(|_| PeelError::Copy("cannot be read"))?;
+    mountinfo::parse(&bytes).map_err(|_| PeelError::Copy("cannot be read"))
+}

@@ -1,0 +1,59 @@
+//! One dump: collect, judge, write, and again if the tables changed meanwhile.
+//!
+//! Kind: effect.
+
+use crate::collect::{self, Collected, DumpError};
+use crate::judge::{self, Judged, Policy};
+use crate::write::{self, Outcome};
+use crux_image::inventory::ImageId;
+use crux_image::mounts::Mounts;
+use crux_mount::features::Features;
+use std::path::Path;
+
+/// How often a dump is begun anew.
+const TRIES: usize = 5;
+
+/// Looks and judges, and writes nothing.
+pub fn look(
+    pid: u32,
+    policy: &Policy,
+    features: &Features,
+) -> Result<(Collected, Judged), DumpError> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        let collected = match collect::collect(pid, features) {
+            Err(error @ DumpError::Changing(_)) => {
+                last = Some(error);
+                continue;
+            }
+            other => other?,
+        };
+        let mut judged = match judge::judge(&collected.seen, policy) {
+            Ok(judged) => judged,
+            // What was seen may have been half of a change.
+            Err(_) if !collect::is_unchanged(&collected, features)? => continue,
+            Err(obstacles) => return Err(DumpError::Obstacles(obstacles)),
+        };
+        collect::check_wishes(&mut judged.mounts, &judged.wishes);
+        return Ok((collected, judged));
+    }
+    Err(last.unwrap_or(DumpError::Changing(pid)))
+}
+
+/// Writes the image of the container of `pid` to `path`.
+pub fn dump(
+    pid: u32,
+    path: &Path,
+    policy: &Policy,
+    features: &Features,
+) -> Result<(ImageId, Mounts), DumpError> {
+    for _ in 0..TRIES {
+        let (collected, judged) = look(pid, policy, features)?;
+        let unchanged = || collect::is_unchanged(&collected, features);
+        if let Outcome::Written { id, mounts } = write::write(path, &collected, judged, unchanged)?
+        {
+            return Ok((id, mounts));
+        }
+    }
+    Err(DumpError::Changing(pid))
+}

@@ -1,0 +1,266 @@
+//! Superblocks: which are the container's own and how they are made again.
+//!
+//! Kind: pure.
+
+use super::groups::Relation;
+use super::items::{Item, place};
+use super::obstacle::{Cause, Obstacle};
+use super::outside::Outside;
+use super::seen::{Fill, NamespaceId, Seen};
+use crux_image::mounts::{
+    Contents, FsOption, NamespaceContext, OwnFileSystem, OwnFsType, Terminal,
+};
+use crux_mount::filesystems::{self, Class, OptionRefusal, Row};
+use crux_mount::ids::Device;
+use crux_mount::mountinfo::SuperOption;
+use std::collections::{BTreeMap, HashMap};
+
+/// A superblock that mounts of the container show.
+#[derive(Debug)]
+pub(super) struct Superblock {
+    /// Its row in the table of file systems; without one it is an obstacle.
+    pub(super) row: Option<&'static Row>,
+    /// The mounts, in order.
+    pub(super) members: Vec<usize>,
+    /// Who provides it.
+    pub(super) provider: Provider,
+}
+
+/// Who provides a superblock at restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Provider {
+    /// The restore makes it.
+    Own(OwnFsType),
+    /// It comes from outside.
+    External,
+}
+
+/// Sorts the mounts by superblock, in the order of first appearance.
+pub(super) fn sort(
+    items: &[Item<'_>],
+    relations: &[Relation],
+    declared: &HashMap<usize, &str>,
+    outside: &Outside<'_>,
+) -> Vec<Superblock> {
+    let mut at: HashMap<Device, usize> = HashMap::new();
+    let mut all: Vec<Superblock> = Vec::new();
+    for (number, item) in items.iter().enumerate() {
+        let place = *at.entry(item.device()).or_insert(all.len());
+        if place == all.len() {
+            let row = filesystems::find(&item.entry.fs_type);
+            all.push(Superblock {
+                row,
+                members: Vec::new(),
+                provider: Provider::External,
+            });
+        }
+        all[place].members.push(number);
+    }
+    for superblock in &mut all {
+        superblock.provider = provider(superblock, items, relations, declared, outside);
+    }
+    all
+}
+
+fn provider(
+    superblock: &Superblock,
+    items: &[Item<'_>],
+    relations: &[Relation],
+    declared: &HashMap<usize, &str>,
+    outside: &Outside<'_>,
+) -> Provider {
+    let Some(Row {
+        class: Class::Own(kind),
+        ..
+    }) = superblock.row
+    else {
+        return Provider::External;
+    };
+    let tied =
+        |member: &usize| relations[*member] != Relation::None || declared.contains_key(member);
+    // The kernel finds the one sysfs of a net namespace, and the one mqueue of an ipc
+    // namespace, whoever mounts it: that others see it too does not make it theirs.
+    let keyed = matches!(kind, OwnFsType::Sysfs | OwnFsType::Mqueue);
+    let device = items[superblock.members[0]].device();
+    match superblock.members.iter().any(tied) || (!keyed && outside.shows(device)) {
+        true => Provider::External,
+        false => Provider::Own(*kind),
+    }
+}
+
+/// Says what the table of file systems has against a superblock, whoever provides it.
+pub(super) fn inspect(
+    seen: &Seen,
+    items: &[Item<'_>],
+    superblock: &Superblock,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let first = &items[superblock.members[0]];
+    let mut object = |cause| {
+        obstacles.push(Obstacle {
+            place: Some(place(seen, first)),
+            cause,
+        })
+    };
+    match (superblock.row, superblock.provider) {
+        (None, _) => object(Cause::UnknownType),
+        (
+            Some(Row {
+                class: Class::Refused,
+                why,
+                ..
+            }),
+            _,
+        ) => object(Cause::RefusedType(why)),
+        (Some(row), Provider::Own(_)) => {
+            for SuperOption { key, value } in &first.entry.options {
+                match row.option(key, value.as_deref()) {
+                    Ok(_) => {}
+                    Err(OptionRefusal::Unknown) => object(Cause::UnknownOption(key.to_vec())),
+                    Err(OptionRefusal::Known(why)) => object(Cause::RefusedOption {
+                        key: key.to_vec(),
+                        why,
+                    }),
+                }
+            }
+        }
+        (Some(_), Provider::External) => {}
+    }
+}
+
+/// Numbers the net and ipc namespaces that the container does not share with the dumper.
+#[derive(Debug, Default)]
+pub(super) struct Contexts {
+    numbers: HashMap<(OwnFsType, NamespaceId, Device), u32>,
+}
+
+impl Contexts {
+    /// Which namespace a superblock belongs to.
+    fn of(
+        &mut self,
+        seen: &Seen,
+        kind: OwnFsType,
+        first: &Item<'_>,
+        outside: &Outside<'_>,
+    ) -> NamespaceContext {
+        let space = &seen.container[first.namespace];
+        let (mine, theirs) = match kind {
+            OwnFsType::Sysfs => (seen.host_net, space.net),
+            OwnFsType::Mqueue => (seen.host_ipc, space.ipc),
+            _ => return NamespaceContext::Caller,
+        };
+        if mine == theirs || outside.host_shows(first.device()) {
+            return NamespaceContext::Caller;
+        }
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        NamespaceContext::Own(
+            *self
+                .numbers
+                .entry((kind, theirs, first.device()))
+                .or_insert(next),
+        )
+    }
+}
+
+/// The record of an own superblock, its contents still to be collected.
+pub(super) fn record(
+    seen: &Seen,
+    items: &[Item<'_>],
+    superblock: &Superblock,
+    kind: OwnFsType,
+    contexts: &mut Contexts,
+    outside: &Outside<'_>,
+    obstacles: &mut Vec<Obstacle>,
+) -> OwnFileSystem {
+    let first = &items[superblock.members[0]];
+    let context = contexts.of(seen, kind, first, outside);
+    OwnFileSystem {
+        fs_type: kind,
+        source: first.entry.source.clone(),
+        flags: first.entry.flags,
+        options: options(superblock, first),
+        user: seen.container[first.namespace].owner,
+        context,
+        contents: contents(seen, items, superblock, kind, context, obstacles),
+    }
+}
+
+fn options(superblock: &Superblock, first: &Item<'_>) -> Vec<FsOption> {
+    let Some(row) = superblock.row else {
+        return Vec::new();
+    };
+    first
+        .entry
+        .options
+        .iter()
+        .filter_map(|o| row.option(&o.key, o.value.as_deref()).ok().flatten())
+        .collect()
+}
+
+fn contents(
+    seen: &Seen,
+    items: &[Item<'_>],
+    superblock: &Superblock,
+    kind: OwnFsType,
+    context: NamespaceContext,
+    obstacles: &mut Vec<Obstacle>,
+) -> Contents {
+    match kind {
+        OwnFsType::Tmpfs | OwnFsType::Ramfs => Contents::Tree(crux_image::contents::Section {
+            offset: 0,
+            length: 0,
+            entries: 0,
+        }),
+        OwnFsType::Devpts => Contents::Terminals(terminals(seen, items, superblock, obstacles)),
+        OwnFsType::Proc | OwnFsType::Sysfs => Contents::Kernel,
+        // Queues of the dumper's own ipc namespace are there again without our doing.
+        OwnFsType::Mqueue if context == NamespaceContext::Caller => Contents::Kernel,
+        OwnFsType::Mqueue | OwnFsType::Hugetlbfs | OwnFsType::Bpf => {
+            let filled =
+                |&&member: &&usize| items[member].fact.is_some_and(|f| f.fill == Fill::Filled);
+            if let Some(&member) = superblock.members.iter().find(filled) {
+                let why = superblock.row.map_or("", |row| row.why);
+                obstacles.push(Obstacle {
+                    place: Some(place(seen, &items[member])),
+                    cause: Cause::NotEmpty(why),
+                });
+            }
+            Contents::Kernel
+        }
+    }
+}
+
+fn terminals(
+    seen: &Seen,
+    items: &[Item<'_>],
+    superblock: &Superblock,
+    obstacles: &mut Vec<Obstacle>,
+) -> Vec<Terminal> {
+    let mut found = BTreeMap::new();
+    for &member in &superblock.members {
+        let item = &items[member];
+        let name = item.path().map(|path| path.as_bytes());
+        if matches!(name, None | Some(b"" | b"ptmx")) {
+            continue;
+        }
+        let number = name.and_then(|name| std::str::from_utf8(name).ok()?.parse().ok());
+        match (number, item.fact) {
+            (Some(number), Some(fact)) => {
+                let terminal = Terminal {
+                    number,
+                    uid: fact.uid,
+                    gid: fact.gid,
+                    mode: fact.mode,
+                };
+                found.insert(number, terminal);
+            }
+            // Reported already: its root is not known.
+            (Some(_), None) => {}
+            (None, _) => obstacles.push(Obstacle {
+                place: Some(place(seen, item)),
+                cause: Cause::NoTerminal(item.entry.root.path.clone()),
+            }),
+        }
+    }
+    found.into_values().collect()
+}
