@@ -4,6 +4,13 @@
 //! An image is a directory. Readers treat it as hostile: bounds, then meaning,
 //! then effect. This crate depends on nothing of ours; `docs/format.md` is normative.
 
+pub mod codec;
 pub mod contents;
+pub mod diff;
+pub mod directory;
+pub mod error;
+pub mod inventory;
+pub mod member;
 pub mod mounts;
 pub mod path;
+pub mod render;

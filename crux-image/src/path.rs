@@ -256,6 +256,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Whether a text can be shown as it is.
+pub(crate) fn is_printable(text: &str) -> bool {
+    text.chars().all(|c| !c.is_control() && is_plain(c))
+}
+
 /// Bidirectional controls and the like reorder what a reader sees.
 fn is_plain(c: char) -> bool {
     !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

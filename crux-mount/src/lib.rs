@@ -1,7 +1,17 @@
 //! Mount tables: read, modelled, planned, simulated, executed and verified.
 //!
-//! Types are separate for each phase: *observed* (`mountinfo`, `statmount`),
-//! *recorded* (`crux_image::mounts`), *model* (`model`: recorded and checked),
-//! *planned* (`plan`), *live* (`verify`). `docs/mounts.md` is the long form.
+//! Types are separate for each phase: *observed* (`mountinfo`, `observe`),
+//! *recorded* (`crux_image::mounts`), *planned* (`plan`), *live* (`verify`).
+//! `docs/mounts.md` is the long form.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
+pub mod exec;
+pub mod features;
+pub mod ids;
+pub mod mountinfo;
+pub mod observe;
 pub mod plan;
+pub mod simulate;
+pub mod sys;
+pub mod verify;

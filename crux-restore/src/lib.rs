@@ -1,3 +1,15 @@
-//! What `crux-restore` is made of, as a library, so that tests can drive its parts.
+//! crux-restore: load, plan, execute, verify, release.
+//!
+//! `restore` is the frame; what it calls is in the order in which it happens:
+//! `grants` (pure), `sources`, `builder` and `contents`, `release` (effects).
 
+mod builder;
+pub mod cli;
 pub mod contents;
+pub mod failure;
+mod grants;
+mod host;
+mod release;
+mod report;
+pub mod restore;
+mod sources;

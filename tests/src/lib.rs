@@ -1,1 +1,31 @@
-//! Tests.
+//! Real containers for the tests and for the demo, and what judges them.
+//!
+//! A [`Lab`] is a process of its own that plays the host: a private copy of the
+//! machine's mounts, in which the executables run. A [`Container`] lives in it.
+//! [`Table`] and [`probe`] compare containers without any of crux's own code, so a
+//! mistake there cannot hide itself here. Nothing in this crate is part of the product.
+
+pub mod blueprint;
+mod cgroups;
+mod compare;
+mod container;
+mod lab;
+pub mod mounting;
+mod probe;
+mod programs;
+mod resources;
+mod rootfs;
+mod sys;
+mod table;
+mod terminals;
+
+pub use cgroups::{CGROUP_ROOT, Cgroups};
+pub use compare::differences;
+pub use container::{Container, Enter, Site, Spec};
+pub use lab::{Lab, Rights, Setup, Sharing};
+pub use probe::{Reach, reach};
+pub use programs::{Output, Programs, Running};
+pub use resources::{new_mount_namespace, peak_of_children};
+pub use sys::in_child;
+pub use table::{Entry, Table};
+pub use terminals::Terminals;

@@ -1,2 +1,60 @@
-//! xtask.
-fn main() {}
+//! `cargo xtask`: the workshop around the product.
+//!
+//! Kind: shell. One file for each command; none is part of what is installed.
+
+mod bench;
+mod cargo;
+mod ci;
+mod demo;
+mod fuzz;
+mod test;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Developer commands of crux.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Dump and restore a container with the mount table of LXC on Ubuntu Vivid
+    Demo,
+    /// Run the tests of every tier that this machine can run
+    Test(test::Options),
+    /// Measure against the bare system calls, in one run
+    Bench(bench::Options),
+    /// Fuzz the readers of hostile input
+    Fuzz(fuzz::Options),
+    /// Check the rules of style that no compiler checks
+    Tidy,
+    /// Everything that has to pass before a change is merged
+    Ci,
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Demo => demo::run(),
+        Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Tidy => tidy::run(),
+        Command::Ci => ci::run(),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! Kind: pure.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Attributes of one mount (mount_setattr(2)).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -104,5 +105,41 @@ impl FileKind {
     /// Whether it can be mounted on a directory only.
     pub fn is_directory(self) -> bool {
         self == Self::Directory
+    }
+}
+
+impl fmt::Display for MountAttributes {
+    /// As mountinfo prints them: `rw,nosuid,relatime`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.readonly { "ro" } else { "rw" })?;
+        let flags = [
+            (self.nosuid, "nosuid"),
+            (self.nodev, "nodev"),
+            (self.noexec, "noexec"),
+            (self.atime == Atime::Noatime, "noatime"),
+            (self.nodiratime, "nodiratime"),
+            (self.atime == Atime::Relatime, "relatime"),
+            (self.nosymfollow, "nosymfollow"),
+            (self.idmap.is_some(), "idmapped"),
+        ];
+        flags
+            .iter()
+            .filter(|(on, _)| *on)
+            .try_for_each(|(_, name)| write!(f, ",{name}"))
+    }
+}
+
+impl fmt::Display for FileKind {
+    /// In words, with the device numbers: `a character device 1:3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory => f.write_str("a directory"),
+            Self::Regular => f.write_str("a regular file"),
+            Self::Symlink => f.write_str("a symbolic link"),
+            Self::CharDevice { major, minor } => write!(f, "a character device {major}:{minor}"),
+            Self::BlockDevice { major, minor } => write!(f, "a block device {major}:{minor}"),
+            Self::Fifo => f.write_str("a fifo"),
+            Self::Socket => f.write_str("a socket"),
+        }
     }
 }

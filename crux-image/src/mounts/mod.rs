@@ -2,12 +2,15 @@
 //!
 //! Kind: pure. These are the *recorded* types: plain data, decoded from a file
 //! that may be hostile. Indexes may point nowhere and trees may have cycles
-//! until `crux-mount` has checked them; nothing may act on a record before.
+//! until [`Mounts::check`] has passed, which `ImageReader::mounts` runs on
+//! everything it hands out; nothing may act on a record before.
 
 mod attributes;
+mod check;
 mod filesystem;
 
 pub use attributes::{Atime, FileKind, IdMap, IdRange, MountAttributes, SuperblockFlags};
+pub use check::{MountsError, Place, Rule};
 pub use filesystem::{
     Contents, External, ExternalRole, FsOption, KernelFs, NamespaceContext, Origin, OwnFileSystem,
     OwnFsType, Terminal, Wish,

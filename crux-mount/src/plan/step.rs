@@ -8,7 +8,7 @@
 //! the yard; everything is private and detached, or attached flat as a helper),
 //! attach (in each namespace of the container), propagate.
 
-use crux_image::mounts::{MountAttributes, MountIndex, NamespaceIndex, OriginIndex};
+use crux_image::mounts::{GroupIndex, MountAttributes, MountIndex, NamespaceIndex, OriginIndex};
 use crux_image::path::RelPath;
 use std::fmt;
 
@@ -19,12 +19,12 @@ pub enum Slot {
     Mount(NamespaceIndex, MountIndex),
     /// A helper that shows the whole of an origin. It lives in the yard and goes with it.
     Helper(OriginIndex),
+    /// A clone of a helper that carries a peer group of which no member shows enough.
+    /// It lives in the yard and goes with it.
+    Carrier(GroupIndex),
     /// A mount outside that is a member of an outside peer group: the one that
     /// holds the granted source of the origin, at its root. Never moved or changed.
     Outside(OriginIndex),
-    /// A private clone of that outside mount, in the yard, which shows as much as
-    /// it: carries a group whose members in the container have disjoint roots.
-    OutsideHelper(OriginIndex),
 }
 
 /// One step of a plan.
@@ -42,12 +42,6 @@ pub enum Step {
     /// In the caller's namespace: open (`O_PATH`) the root of the mount that holds
     /// the granted source, to join its peer group later. Into [`Slot::Outside`].
     OpenOutside {
-        /// Whose source.
-        origin: OriginIndex,
-    },
-    /// In the caller's namespace: clone the mount in [`Slot::Outside`] whole, not
-    /// recursively, as a detached private mount. Into [`Slot::OutsideHelper`].
-    CloneOutside {
         /// Whose source.
         origin: OriginIndex,
     },
@@ -74,7 +68,7 @@ pub enum Step {
     /// In the yard: attach a detached helper at a directory of its own
     /// (mounts can be cloned from an attached mount only, before Linux 6.15).
     AttachHelper {
-        /// [`Slot::Helper`] or [`Slot::OutsideHelper`].
+        /// A [`Slot::Helper`] or a [`Slot::Carrier`].
         helper: Slot,
     },
     /// In the yard: a detached clone of `from`, showing `root` of it, not recursively
@@ -99,6 +93,8 @@ pub enum Step {
         /// Which.
         namespace: NamespaceIndex,
     },
+    /// Go back into the yard, whose helpers can only be changed from inside it.
+    ReturnToYard,
     /// In a namespace of the container: attach the first mount, pivot_root(2) into
     /// it, and detach the copy of the yard with exactly one umount.
     AttachRoot {
@@ -156,8 +152,57 @@ impl fmt::Display for Slot {
         match self {
             Self::Mount(ns, mount) => write!(f, "mount {}:{}", ns.0, mount.0),
             Self::Helper(origin) => write!(f, "helper {}", origin.0),
+            Self::Carrier(group) => write!(f, "carrier of group {}", group.0),
             Self::Outside(origin) => write!(f, "outside {}", origin.0),
-            Self::OutsideHelper(origin) => write!(f, "outside helper {}", origin.0),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenSource { origin, into } => {
+                write!(
+                    f,
+                    "open the source granted for origin {} as {into}",
+                    origin.0
+                )
+            }
+            Self::OpenOutside { origin } => {
+                write!(
+                    f,
+                    "open the mount outside whose peer group origin {} names",
+                    origin.0
+                )
+            }
+            Self::EnterYard => f.write_str("enter the yard"),
+            Self::NewNamespace { namespace } => write!(f, "make namespace {}", namespace.0),
+            Self::Create { origin, into } => {
+                write!(f, "make the file system of origin {} as {into}", origin.0)
+            }
+            Self::AttachHelper { helper } => write!(f, "attach {helper} in the yard"),
+            Self::Clone { from, root, into } => write!(f, "clone {root} of {from} as {into}"),
+            Self::SetAttributes { mount, attributes } => {
+                write!(f, "set attributes of {mount} to {attributes}")
+            }
+            Self::EnterNamespace { namespace } => write!(f, "enter namespace {}", namespace.0),
+            Self::ReturnToYard => f.write_str("return to the yard"),
+            Self::AttachRoot { mount } => write!(f, "attach {mount} and make it the root"),
+            Self::Attach { mount, parent, at } => {
+                write!(f, "attach {mount} at {at} of {parent}")
+            }
+            Self::Unlink {
+                through,
+                name,
+                directory,
+            } => {
+                let what = if *directory { "directory" } else { "file" };
+                write!(f, "remove the {what} {name} of {through}")
+            }
+            Self::SetGroup { from, to } => write!(f, "give {to} the propagation of {from}"),
+            Self::MakeShared { mount } => write!(f, "make {mount} shared"),
+            Self::MakeSlave { mount } => write!(f, "make {mount} a slave of its peers"),
+            Self::MakeUnbindable { mount } => write!(f, "make {mount} unbindable"),
         }
     }
 }

@@ -1,0 +1,16 @@
+//! Images as directories: the only code that opens, makes or removes their files.
+//!
+//! Kind: effect. [`ImageWriter`] makes `DIR.partial` and renames it when it is
+//! complete; [`ImageReader`] opens what may be hostile and hands out only what
+//! was checked.
+
+mod open;
+mod reader;
+mod sink;
+mod verify;
+mod writer;
+
+pub use reader::ImageReader;
+pub use sink::MemberSink;
+pub use verify::{Finding, MemberReport};
+pub use writer::ImageWriter;

@@ -1,0 +1,173 @@
+//! Reads an image that may be hostile.
+//!
+//! Kind: effect. Bounds come before allocation and meaning before use: whoever
+//! gets a record from here gets a checked one.
+
+use super::open::open_member;
+use crate::codec;
+use crate::error::{ImageError, Problem};
+use crate::inventory::{Inventory, MemberEntry};
+use crate::member::{HEADER_LENGTH, Header, HeaderError, MemberKind};
+use crate::mounts::Mounts;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// An image whose inventory was read and checked.
+#[derive(Debug)]
+pub struct ImageReader {
+    pub(super) path: PathBuf,
+    pub(super) dir: OwnedFd,
+    inventory: Inventory,
+}
+
+impl ImageReader {
+    /// Opens the image at `path`. A symbolic link that the operator names is followed.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
+            let problem = match errno {
+                Errno::NOTDIR => Problem::NotADirectory,
+                Errno::NOENT => Problem::Missing,
+                _ => Problem::call(format!("open({path:?}, {flags:?})"), errno),
+            };
+            ImageError::new(path, problem)
+        })?;
+        Self::from_directory(dir, path)
+    }
+
+    /// Takes an image directory that is open; `path` is for messages only.
+    pub fn from_directory(dir: OwnedFd, path: &Path) -> Result<Self, ImageError> {
+        let kind = MemberKind::Inventory;
+        let fail = |problem| ImageError::of_member(path, kind.file_name(), problem);
+        let partial = path
+            .extension()
+            .is_some_and(|extension| extension == "partial");
+        let payload = read_record(&dir, kind, None).map_err(|problem| match problem {
+            Problem::MissingMember { .. } => fail(Problem::MissingMember { partial }),
+            problem => fail(problem),
+        })?;
+        let inventory: Inventory =
+            codec::decode(&payload, kind.limit()).map_err(|error| fail(error.into()))?;
+        inventory
+            .check()
+            .map_err(|words| fail(Problem::Inventory(words)))?;
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+            inventory,
+        })
+    }
+
+    /// Who wrote the image, and what belongs to it.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Where the image is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The record of mounts, checked.
+    pub fn mounts(&self) -> Result<Mounts, ImageError> {
+        let kind = MemberKind::Mounts;
+        let entry = self.entry(kind)?;
+        let payload = read_record(&self.dir, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
+        let mounts: Mounts =
+            codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
+        mounts.check().map_err(|error| self.fail(kind, error))?;
+        Ok(mounts)
+    }
+
+    /// Opens a member that is a stream, at the beginning of its payload. The
+    /// checksum of the payload, in the header, is for whoever reads it to check.
+    pub fn stream(&self, kind: MemberKind) -> Result<(File, Header), ImageError> {
+        let entry = self.entry(kind)?;
+        open_with_header(&self.dir, kind, Some(entry)).map_err(|problem| self.fail(kind, problem))
+    }
+
+    /// Opens a raw member; its length is as the inventory says.
+    pub fn raw(&self, kind: MemberKind) -> Result<File, ImageError> {
+        let entry = self.entry(kind)?;
+        let (file, found) =
+            open_member(&self.dir, kind.file_name()).map_err(|problem| self.fail(kind, problem))?;
+        match found == entry.length {
+            true => Ok(file),
+            false => Err(self.fail(
+                kind,
+                Problem::Length {
+                    found,
+                    expected: entry.length,
+                },
+            )),
+        }
+    }
+
+    pub(super) fn entry(&self, kind: MemberKind) -> Result<&MemberEntry, ImageError> {
+        self.inventory
+            .entry(kind)
+            .ok_or_else(|| self.fail(kind, Problem::NotListed))
+    }
+
+    pub(super) fn fail(&self, kind: MemberKind, problem: impl Into<Problem>) -> ImageError {
+        ImageError::of_member(&self.path, kind.file_name(), problem)
+    }
+}
+
+/// Opens a member and checks its header against the file and the inventory.
+fn open_with_header(
+    dir: &OwnedFd,
+    kind: MemberKind,
+    entry: Option<&MemberEntry>,
+) -> Result<(File, Header), Problem> {
+    let (mut file, found) = open_member(dir, kind.file_name())?;
+    if found < HEADER_LENGTH as u64 {
+        return Err(HeaderError::Short(found).into());
+    }
+    let mut bytes = [0; HEADER_LENGTH];
+    file.read_exact(&mut bytes)
+        .map_err(|e| Problem::io("read(header)", &e))?;
+    let header = Header::parse(&bytes, kind)?;
+    let by_header = header.length + HEADER_LENGTH as u64;
+    for expected in [Some(by_header), entry.map(|entry| entry.length)]
+        .into_iter()
+        .flatten()
+    {
+        if expected != found {
+            return Err(Problem::Length { found, expected });
+        }
+    }
+    match entry.and_then(|entry| entry.checksum) {
+        Some(expected) if expected != header.checksum => Err(Problem::Checksum {
+            found: header.checksum,
+            expected,
+        }),
+        _ => Ok((file, header)),
+    }
+}
+
+/// The payload of a record, no longer than its kind may be, with the right checksum.
+fn read_record(
+    dir: &OwnedFd,
+    kind: MemberKind,
+    entry: Option<&MemberEntry>,
+) -> Result<Vec<u8>, Problem> {
+    let (file, header) = open_with_header(dir, kind, entry)?;
+    let mut payload = Vec::new();
+    file.take(header.length)
+        .read_to_end(&mut payload)
+        .map_err(|e| Problem::io("read(payload)", &e))?;
+    let (found, expected) = (payload.len() as u64, header.length);
+    if found != expected {
+        return Err(Problem::Length { found, expected });
+    }
+    let (found, expected) = (crc32fast::hash(&payload), header.checksum);
+    match found == expected {
+        true => Ok(payload),
+        false => Err(Problem::Checksum { found, expected }),
+    }
+}

@@ -1,0 +1,32 @@
+//! Images of every format version ever written are read for ever. They are
+//! made by `examples/golden.rs`, added, and never made again.
+
+use super::{groups, vivid};
+use crux_image::diff::diff;
+use crux_image::directory::ImageReader;
+use crux_image::mounts::Mounts;
+use std::path::Path;
+
+fn read(version: &str, name: &str) -> (ImageReader, Mounts) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(version)
+        .join(name);
+    let reader = ImageReader::open(&dir).unwrap();
+    let mounts = reader.mounts().unwrap();
+    (reader, mounts)
+}
+
+#[test]
+fn version_1_of_the_vivid_table_is_read() {
+    let (reader, mounts) = read("v1", "vivid");
+    assert_eq!(reader.inventory().facts, vivid::facts());
+    assert_eq!(mounts, vivid::mounts());
+}
+
+#[test]
+fn version_1_of_groups_and_user_namespaces_is_read() {
+    let (_, mounts) = read("v1", "groups");
+    assert_eq!(diff(&groups::mounts(), &mounts), []);
+    assert_eq!(mounts, groups::mounts());
+}

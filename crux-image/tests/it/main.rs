@@ -1,0 +1,25 @@
+//! Images as a whole: what is written is read, and what is hostile is refused.
+
+mod checks;
+mod differences;
+mod golden;
+mod groups;
+mod hostile;
+mod property;
+mod scale;
+mod viewer;
+mod vivid;
+mod writing;
+
+use crux_image::directory::ImageWriter;
+use crux_image::mounts::Mounts;
+use std::path::{Path, PathBuf};
+
+/// Writes an image named `name` beneath `dir`.
+fn write(dir: &Path, name: &str, mounts: &Mounts) -> PathBuf {
+    let path = dir.join(name);
+    let mut writer = ImageWriter::create(&path).unwrap();
+    writer.write_mounts(mounts).unwrap();
+    writer.finish(vivid::facts()).unwrap();
+    path
+}

@@ -1,0 +1,280 @@
+//! Runs a mount plan on the kernel.
+//!
+//! Kind: effect. One match, about one system call a step. It decides nothing: a
+//! choice belongs in the plan. It runs in a process of its own that has one thread
+//! and is not chrooted, because it moves through mount namespaces; undoing what it
+//! did is ending that process and closing every descriptor it handed out.
+
+mod child;
+mod error;
+mod filesystem;
+mod place;
+mod terminals;
+mod user_namespace;
+
+pub use error::{ExecError, StepError};
+
+use crate::plan::{Plan, Slot, Step};
+use crate::sys::{self, Open};
+use crux_image::mounts::{
+    FsOption, KernelFs, MountIndex, Mounts, NamespaceIndex, Origin, OriginIndex, OwnFileSystem,
+};
+use crux_image::path::RelPath;
+use place::Place;
+use rustix::fs::{AtFlags, unlinkat};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use user_namespace::UserNamespaces;
+
+/// A granted source, opened in the caller's namespace.
+#[derive(Debug)]
+pub enum Source {
+    /// An `O_PATH` descriptor of a file that has been checked to be of the right kind.
+    Path(OwnedFd),
+    /// A file system of the kernel's, to be mounted anew.
+    Kernel {
+        /// Which.
+        fs: KernelFs,
+        /// Options for fsconfig(2).
+        options: Vec<FsOption>,
+    },
+}
+
+/// Fills a file system that was just made, through a descriptor of its root.
+pub type Fill<'a> = dyn FnMut(&OwnFileSystem, BorrowedFd<'_>) -> Result<(), String> + 'a;
+
+/// What a plan is run with.
+pub struct Setup<'a> {
+    /// The record that the plan was made from.
+    pub mounts: &'a Mounts,
+    /// For each origin: the granted source, if it is external.
+    pub sources: Vec<Option<Source>>,
+    /// For each origin: the root of a mount in the outside peer group (`O_PATH`), if one is joined.
+    pub outside: Vec<Option<OwnedFd>>,
+    /// How contents get into a file system.
+    pub fill: &'a mut Fill<'a>,
+}
+
+/// What a plan has made. The mounts live as long as the namespace descriptors.
+#[derive(Debug)]
+pub struct Built {
+    /// The namespaces, in the order of the image.
+    pub namespaces: Vec<BuiltNamespace>,
+    /// Masters of the ptys that mounts show; a pty goes when its master is closed.
+    pub terminals: Vec<OwnedFd>,
+    /// The net namespace that was made for a sysfs, if one was.
+    pub net: Option<OwnedFd>,
+    /// The ipc namespace that was made for an mqueue, if one was.
+    pub ipc: Option<OwnedFd>,
+}
+
+/// One mount namespace that a plan has made.
+#[derive(Debug)]
+pub struct BuiltNamespace {
+    /// The namespace, for setns(2).
+    pub namespace: OwnedFd,
+    /// The root directory of its tasks (`O_PATH`).
+    pub root: OwnedFd,
+    /// Its mountinfo as a task reads it whose root is the first mount: the whole table.
+    pub table: OwnedFd,
+}
+
+/// Runs `plan`. On an error nothing is left once this process has ended.
+pub fn execute(plan: &Plan, setup: Setup<'_>) -> Result<Built, ExecError> {
+    let mut executor = Executor::new(setup).map_err(ExecError::Prepare)?;
+    for (at, step) in plan.steps().iter().enumerate() {
+        executor.run(step).map_err(|error| ExecError::Step {
+            number: at + 1,
+            step: step.to_string(),
+            error,
+        })?;
+    }
+    executor.finish().map_err(ExecError::Finish)
+}
+
+struct Executor<'a> {
+    setup: Setup<'a>,
+    place: Place,
+    users: UserNamespaces,
+    contexts: filesystem::Contexts,
+    slots: HashMap<Slot, OwnedFd>,
+    terminals: Vec<OwnedFd>,
+}
+
+impl<'a> Executor<'a> {
+    fn new(setup: Setup<'a>) -> Result<Self, StepError> {
+        let place = Place::of_caller()?;
+        let users = UserNamespaces::make(&setup.mounts.user_namespaces, place.proc_dir())?;
+        let contexts = filesystem::Contexts::of_caller(place.proc_dir())?;
+        Ok(Self {
+            setup,
+            place,
+            users,
+            contexts,
+            slots: HashMap::new(),
+            terminals: Vec::new(),
+        })
+    }
+
+    fn run(&mut self, step: &Step) -> Result<(), StepError> {
+        match step {
+            Step::OpenSource { origin, into } => {
+                let mount = self.open_source(*origin)?;
+                sys::mount_setattr(mount.as_fd(), 0, 0, libc::MS_PRIVATE, None)?;
+                self.fill_slot(*into, mount)
+            }
+            Step::OpenOutside { origin } => {
+                let outside = self.setup.outside[origin.at()].take();
+                self.fill_slot(
+                    Slot::Outside(*origin),
+                    outside.ok_or(StepError::NotGranted)?,
+                )
+            }
+            Step::EnterYard => self.place.enter_yard(),
+            Step::NewNamespace { namespace } => {
+                let owner = self.setup.mounts.namespaces[namespace.at()].owner;
+                self.place
+                    .new_namespace(owner.map(|user| self.users.get(user)))
+            }
+            Step::Create { origin, into } => {
+                let mount = self.create(*origin)?;
+                self.fill_slot(*into, mount)
+            }
+            Step::AttachHelper { helper } => {
+                let kind = sys::file_kind(&sys::statx(self.slot(*helper)?)?);
+                let directory = kind.is_some_and(|kind| kind.is_directory());
+                let mountpoint = self.place.helper_mountpoint(directory)?;
+                Ok(sys::move_mount(self.slot(*helper)?, mountpoint)?)
+            }
+            Step::Clone { from, root, into } => {
+                let shown = sys::open_beneath(self.slot(*from)?, root, Open::Any)?;
+                self.fill_slot(*into, sys::open_tree_clone(shown)?)
+            }
+            Step::SetAttributes { mount, attributes } => {
+                let (set, clear) = filesystem::attribute_words(attributes);
+                let idmap = attributes.idmap.as_ref();
+                let idmap = idmap.map(|map| user_namespace::of_map(map, self.place.proc_dir()));
+                let idmap = idmap.transpose()?;
+                let idmap = idmap.as_ref().map(AsFd::as_fd);
+                Ok(sys::mount_setattr(
+                    self.slot(*mount)?,
+                    set,
+                    clear,
+                    0,
+                    idmap,
+                )?)
+            }
+            Step::EnterNamespace { namespace } => self.place.enter(*namespace),
+            Step::ReturnToYard => self.place.return_to_yard(),
+            Step::AttachRoot { mount } => self.place.attach_root(self.slot(*mount)?),
+            Step::Attach { mount, parent, at } => {
+                let target = sys::open_beneath(self.slot(*parent)?, at, Open::Any)?;
+                Ok(sys::move_mount(self.slot(*mount)?, target)?)
+            }
+            Step::Unlink {
+                through,
+                name,
+                directory,
+            } => self.unlink(self.slot(*through)?, name, *directory),
+            Step::SetGroup { from, to } => Ok(sys::move_mount_set_group(
+                self.slot(*from)?,
+                self.slot(*to)?,
+            )?),
+            Step::MakeShared { mount } => self.propagation(*mount, libc::MS_SHARED),
+            Step::MakeSlave { mount } => self.propagation(*mount, libc::MS_SLAVE),
+            Step::MakeUnbindable { mount } => self.propagation(*mount, libc::MS_UNBINDABLE),
+        }
+    }
+
+    fn slot(&self, slot: Slot) -> Result<BorrowedFd<'_>, StepError> {
+        self.slots
+            .get(&slot)
+            .map(AsFd::as_fd)
+            .ok_or(StepError::EmptySlot(slot))
+    }
+
+    fn fill_slot(&mut self, slot: Slot, mount: OwnedFd) -> Result<(), StepError> {
+        self.slots.insert(slot, mount);
+        Ok(())
+    }
+
+    fn open_source(&mut self, origin: OriginIndex) -> Result<OwnedFd, StepError> {
+        match self.setup.sources[origin.at()]
+            .take()
+            .ok_or(StepError::NotGranted)?
+        {
+            Source::Path(file) => Ok(sys::open_tree_clone(file)?),
+            Source::Kernel { fs, options } => filesystem::make_kernel(fs, &options),
+        }
+    }
+
+    fn create(&mut self, origin: OriginIndex) -> Result<OwnedFd, StepError> {
+        let Origin::Own(own) = &self.setup.mounts.origins[origin.at()] else {
+            return Err(StepError::NotGranted);
+        };
+        let user = own.user.map(|user| {
+            let namespaces = &self.setup.mounts.namespaces;
+            let owned = namespaces.iter().position(|ns| ns.owner == Some(user));
+            (user, owned.map(NamespaceIndex::from))
+        });
+        let mount = match user {
+            Some((user, Some(namespace))) if !self.contexts.is_outer(own.fs_type) => {
+                let (user, namespace) = (self.users.get(user), self.place.descriptor(namespace)?);
+                filesystem::make_in_user_namespace(own, user.as_fd(), namespace)?
+            }
+            _ => self.contexts.make(own)?,
+        };
+        let identity = user.map(|(user, _)| self.users.root_of(user));
+        filesystem::as_identity(identity, || {
+            self.terminals
+                .extend(terminals::make(&own.contents, mount.as_fd())?);
+            (self.setup.fill)(own, mount.as_fd()).map_err(StepError::Fill)
+        })?;
+        filesystem::seal(own, mount.as_fd())?;
+        Ok(mount)
+    }
+
+    fn propagation(&self, mount: Slot, kind: libc::c_ulong) -> Result<(), StepError> {
+        Ok(sys::mount_setattr(self.slot(mount)?, 0, 0, kind, None)?)
+    }
+
+    fn unlink(
+        &self,
+        through: BorrowedFd<'_>,
+        name: &RelPath,
+        directory: bool,
+    ) -> Result<(), StepError> {
+        let (parent, last) = name.split_last().ok_or(StepError::NotGranted)?;
+        let parent = sys::open_beneath(through, &parent, Open::Directory)?;
+        let flags = if directory {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
+        unlinkat(parent, last, flags).map_err(error::call("unlinkat", name))
+    }
+
+    /// Takes what outlives the executor. The helpers and the yard end with it.
+    fn finish(mut self) -> Result<Built, StepError> {
+        let count = self.setup.mounts.namespaces.len();
+        let mut namespaces = Vec::with_capacity(count);
+        for at in (0..count).map(NamespaceIndex::from) {
+            let root = Slot::Mount(at, self.setup.mounts.namespaces[at.at()].root);
+            let first = self.slot(Slot::Mount(at, MountIndex(0)))?;
+            let (namespace, table) = self.place.release(at, first)?;
+            let root = self.slots.remove(&root).ok_or(StepError::EmptySlot(root))?;
+            namespaces.push(BuiltNamespace {
+                namespace,
+                root,
+                table,
+            });
+        }
+        let (net, ipc) = self.contexts.release();
+        Ok(Built {
+            namespaces,
+            terminals: self.terminals,
+            net,
+            ipc,
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The phases before anything is attached in the container: sources, yard, create.
+//!
+//! Kind: pure.
+
+use super::propagate::Groups;
+use super::{PlanError, Slot, Step};
+use crux_image::mounts::{
+    GroupLink, Master, Mount, MountAttributes, MountIndex, Mounts, NamespaceIndex, Origin,
+    OriginIndex, OwnFsType, Propagation,
+};
+
+/// Which mounts show each origin, in the order of the image.
+pub(super) struct Uses(Vec<Vec<(NamespaceIndex, MountIndex)>>);
+
+impl Uses {
+    pub(super) fn of(mounts: &Mounts) -> Self {
+        let mut uses = vec![Vec::new(); mounts.origins.len()];
+        for (ns, index, mount) in every_mount(mounts) {
+            uses[mount.origin.at()].push((ns, index));
+        }
+        Self(uses)
+    }
+}
+
+/// Every mount of every namespace.
+pub(super) fn every_mount(
+    mounts: &Mounts,
+) -> impl Iterator<Item = (NamespaceIndex, MountIndex, &Mount)> {
+    mounts
+        .namespaces
+        .iter()
+        .enumerate()
+        .flat_map(|(ns, namespace)| {
+            let mounts = namespace.mounts.iter().enumerate();
+            mounts.map(move |(at, mount)| (ns.into(), at.into(), mount))
+        })
+}
+
+/// Which origins need a helper: those that several mounts show, or none shows
+/// whole, or whose names have to be unlinked, or of which a carrier has to be cloned.
+pub(super) fn helpers(
+    mounts: &Mounts,
+    uses: &Uses,
+    groups: &Groups,
+) -> Result<Vec<bool>, PlanError> {
+    let mut needed: Vec<bool> = uses.0.iter().map(|users| users.len() > 1).collect();
+    for (ns, at, mount) in every_mount(mounts) {
+        needed[mount.origin.at()] |= !mount.root.is_root();
+        if mount.deleted {
+            match &mounts.origins[mount.origin.at()] {
+                Origin::External(_) => return Err(PlanError::DeletedExternal(ns, at)),
+                Origin::Own(own) if own.flags.readonly => {
+                    return Err(PlanError::DeletedReadOnly(ns, at));
+                }
+                Origin::Own(_) => {}
+            }
+        }
+    }
+    for (_, origin, _) in groups.extra_carriers() {
+        needed[origin.at()] = true;
+    }
+    Ok(needed)
+}
+
+/// What is done in the caller's namespace.
+pub(super) fn sources(mounts: &Mounts, uses: &Uses, helpers: &[bool], steps: &mut Vec<Step>) {
+    let outside = joined_outside(mounts);
+    for (at, origin) in mounts.origins.iter().enumerate() {
+        let Some(into) = first_slot(at.into(), uses, helpers) else {
+            continue;
+        };
+        match origin {
+            Origin::External(_) => steps.push(Step::OpenSource {
+                origin: at.into(),
+                into,
+            }),
+            Origin::Own(own) if needs_host_visible(own.fs_type) => {
+                steps.push(Step::Create {
+                    origin: at.into(),
+                    into,
+                });
+            }
+            Origin::Own(_) => {}
+        }
+    }
+    for (at, _) in outside.iter().enumerate().filter(|(_, joined)| **joined) {
+        steps.push(Step::OpenOutside { origin: at.into() });
+    }
+}
+
+/// What is done in the yard.
+pub(super) fn own_and_clones(
+    mounts: &Mounts,
+    uses: &Uses,
+    helpers: &[bool],
+    groups: &Groups,
+    steps: &mut Vec<Step>,
+) {
+    for (at, origin) in mounts.origins.iter().enumerate() {
+        if let (Origin::Own(own), Some(into)) = (origin, first_slot(at.into(), uses, helpers))
+            && !needs_host_visible(own.fs_type)
+        {
+            steps.push(Step::Create {
+                origin: at.into(),
+                into,
+            });
+        }
+    }
+    for (at, users) in uses
+        .0
+        .iter()
+        .enumerate()
+        .filter(|(at, u)| helpers[*at] && !u.is_empty())
+    {
+        let helper = Slot::Helper(at.into());
+        steps.push(Step::AttachHelper { helper });
+        for &(ns, index) in users {
+            steps.push(Step::Clone {
+                from: helper,
+                root: mounts.namespaces[ns.at()].mounts[index.at()].root.clone(),
+                into: Slot::Mount(ns, index),
+            });
+        }
+    }
+    for (carrier, origin, root) in groups.extra_carriers() {
+        let (from, root) = (Slot::Helper(origin), root.clone());
+        steps.push(Step::Clone {
+            from,
+            root,
+            into: carrier,
+        });
+        steps.push(Step::AttachHelper { helper: carrier });
+    }
+    for (ns, index, mount) in every_mount(mounts) {
+        let own = matches!(mounts.origins[mount.origin.at()], Origin::Own(_));
+        if !own || mount.attributes != MountAttributes::default() {
+            steps.push(Step::SetAttributes {
+                mount: Slot::Mount(ns, index),
+                attributes: mount.attributes.clone(),
+            });
+        }
+    }
+}
+
+/// After everything is attached: names that only served to make a deleted root.
+/// The deepest first, so that a directory is empty when its turn comes.
+pub(super) fn unlink_deleted(mounts: &Mounts, steps: &mut Vec<Step>) {
+    let mut names: Vec<_> = every_mount(mounts)
+        .filter(|(_, _, mount)| mount.deleted)
+        .map(|(_, _, mount)| (mount.origin, &mount.root, mount.kind.is_directory()))
+        .collect();
+    names.sort_unstable_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(&b.0)));
+    names.dedup();
+    for (origin, name, directory) in names {
+        let through = Slot::Helper(origin);
+        steps.push(Step::Unlink {
+            through,
+            name: name.clone(),
+            directory,
+        });
+    }
+}
+
+/// proc and sysfs may be mounted from inside a user namespace only while the
+/// host's are fully visible, and mqueue belongs to an ipc namespace.
+fn needs_host_visible(fs: OwnFsType) -> bool {
+    matches!(fs, OwnFsType::Proc | OwnFsType::Sysfs | OwnFsType::Mqueue)
+}
+
+/// The slot that receives the first mount of an origin; none if nothing shows it.
+fn first_slot(origin: OriginIndex, uses: &Uses, helpers: &[bool]) -> Option<Slot> {
+    let (ns, mount) = *uses.0[origin.at()].first()?;
+    Some(if helpers[origin.at()] {
+        Slot::Helper(origin)
+    } else {
+        Slot::Mount(ns, mount)
+    })
+}
+
+/// Which origins name an outside peer group that some mount joins.
+fn joined_outside(mounts: &Mounts) -> Vec<bool> {
+    let mut joined = vec![false; mounts.origins.len()];
+    for (_, _, mount) in every_mount(mounts) {
+        match mount.propagation {
+            Propagation::Slave(Master::Outside(origin)) => joined[origin.at()] = true,
+            Propagation::Shared(group) => match mounts.groups[group.at()].link {
+                GroupLink::PeerOfOutside(_) => joined[mount.origin.at()] = true,
+                GroupLink::SlaveOf(Master::Outside(origin)) => joined[origin.at()] = true,
+                GroupLink::SlaveOf(Master::Group(_)) | GroupLink::None => {}
+            },
+            _ => {}
+        }
+    }
+    joined
+}

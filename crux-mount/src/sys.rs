@@ -1,0 +1,321 @@
+//! System calls of mounts, as thin safe wrappers.
+//!
+//! Kind: effect, and the only place of this crate with `unsafe` code. Each function is
+//! one call (where it is more, its comment says so) on descriptors that the caller gives. They decide
+//! nothing, but they force what hardening wants: close-on-exec always, no symlinks, never a
+//! path where a descriptor can serve. What rustix has is called through rustix and
+//! lives in the modules below; what it has not is here.
+
+#![allow(unsafe_code)]
+
+mod error;
+mod filesystem;
+mod namespace;
+mod probe;
+mod process;
+mod resolve;
+mod stat;
+mod statmount;
+mod tree;
+
+pub use crate::ids::{MountId, MountNsId, UniqueMountId};
+pub use error::SysError;
+pub use filesystem::{
+    fsconfig_create, fsconfig_fd, fsconfig_flag, fsconfig_reconfigure, fsconfig_string, fsmount,
+    fsopen, fspick,
+};
+pub use namespace::{NamespaceKind, chroot_dot, fchdir, pivot_root_dot, setns, umount_dot_detach};
+pub use probe::{MoveMountFlag, knows_move_mount_flag, knows_openat2};
+pub use process::{open_process_file, open_process_namespace, open_process_root};
+pub use resolve::{Open, open_beneath};
+pub use stat::{FileStat, file_kind, statx, unique_mount_id};
+pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
+pub use tree::{
+    move_mount, move_mount_set_group, open_tree, open_tree_clone, open_tree_clone_recursive,
+};
+
+use error::call;
+use linux_raw_sys::general::{__NR_listmount, __NR_mount_setattr, __NR_statmount};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{CapabilitiesSecureBits, UnshareFlags};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// `struct mnt_id_req` in the size that Linux 6.11 gave it (statmount(2)).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct MntIdReq {
+    size: u32,
+    spare: u32,
+    mnt_id: u64,
+    param: u64,
+    mnt_ns_id: u64,
+}
+
+/// `struct mount_attr` (mount_setattr(2)).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Sets and clears attributes of the mount whose root is `fd`, and of no other (mount_setattr(2)). `set` and
+/// `clear` are `MOUNT_ATTR_*`, `propagation` is one of `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`,
+/// `MS_UNBINDABLE` or 0. With `userns` the mount gets that user namespace's id-map
+/// (`MOUNT_ATTR_IDMAP` is added), which the kernel accepts on a detached mount only.
+/// One set of atime flags replaces another only when `clear` has `MOUNT_ATTR__ATIME`.
+pub fn mount_setattr(
+    fd: BorrowedFd<'_>,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<(), SysError> {
+    setattr(fd, libc::AT_EMPTY_PATH, set, clear, propagation, userns)
+}
+
+/// Like [`mount_setattr`], for the mount and everything that is mounted beneath it
+/// (`AT_RECURSIVE`): all of them or, on an error, none.
+pub fn mount_setattr_recursive(
+    fd: BorrowedFd<'_>,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<(), SysError> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    setattr(fd, flags, set, clear, propagation, userns)
+}
+
+fn setattr(
+    fd: BorrowedFd<'_>,
+    flags: i32,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<(), SysError> {
+    let idmap = if userns.is_some() {
+        libc::MOUNT_ATTR_IDMAP
+    } else {
+        0
+    };
+    let attr = MountAttr {
+        attr_set: set | idmap,
+        attr_clr: clear,
+        propagation,
+        userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: the path is a static C string and `attr` lives until the call returns; the kernel
+    // reads both (the size is that of `attr`) and writes nothing. Both descriptors are borrowed for as long.
+    let result = unsafe {
+        libc::syscall(
+            __NR_mount_setattr as libc::c_long,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    outcome(result).map(drop).map_err(call(|| {
+        let recursive = if flags & libc::AT_RECURSIVE != 0 {
+            "|AT_RECURSIVE"
+        } else {
+            ""
+        };
+        format!(
+            "mount_setattr({}, \"\", AT_EMPTY_PATH{recursive}, {{attr_set={:#x}, attr_clr={:#x}, \
+             propagation={:#x}, userns_fd={}}})",
+            fd.as_raw_fd(),
+            attr.attr_set,
+            attr.attr_clr,
+            attr.propagation,
+            attr.userns_fd,
+        )
+    }))
+}
+
+/// Makes a copy of the caller's mount namespace and puts the calling *thread* into it
+/// (unshare(2) `CLONE_NEWNS`). The propagation of the copies is as it was.
+pub fn unshare_mount_namespace() -> Result<(), SysError> {
+    // SAFETY: CLONE_NEWNS implies CLONE_FS: this thread stops sharing its root, working directory and umask
+    // with others. No descriptor table is unshared, so no owned descriptor loses its meaning.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
+        .map_err(call(|| "unshare(CLONE_NEWNS)".into()))
+}
+
+/// Makes a new user namespace and puts the process into it (unshare(2) `CLONE_NEWUSER`); one thread only.
+pub fn unshare_user_namespace() -> Result<(), SysError> {
+    unshare(UnshareFlags::NEWUSER, "CLONE_NEWUSER")
+}
+
+/// Makes a new net or ipc namespace and puts the calling thread into it (unshare(2)).
+pub fn unshare_namespace(kind: NamespaceKind) -> Result<(), SysError> {
+    match kind {
+        NamespaceKind::Ipc => unshare(UnshareFlags::NEWIPC, "CLONE_NEWIPC"),
+        _ => unshare(UnshareFlags::NEWNET, "CLONE_NEWNET"),
+    }
+}
+
+fn unshare(flags: UnshareFlags, shown: &str) -> Result<(), SysError> {
+    // SAFETY: none of the namespaces that are passed here changes what a descriptor or a pointer
+    // of this process means.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(call(|| format!("unshare({shown})")))
+}
+
+/// fork(2): `None` in the child. The process must have one thread: in the child of
+/// another, locks that other threads held stay locked.
+pub fn fork() -> Result<Option<Pid>, SysError> {
+    // SAFETY: callers have one thread (executors of plans do), so the child's memory is consistent.
+    let pid = outcome(unsafe { libc::fork() }.into()).map_err(call(|| "fork()".into()))?;
+    Ok(Pid::from_raw(pid as i32))
+}
+
+/// Ends the process without running exit handlers or destructors, which are the parent's (_exit(2)).
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit does not return and touches no memory of ours.
+    unsafe { libc::_exit(status) }
+}
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2)), those too
+/// that this process was started with.
+pub fn close_on_exec_from(first: u32) -> Result<(), SysError> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC no descriptor is closed, so none that is owned becomes invalid.
+    let result = unsafe {
+        let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+        libc::close_range(first, u32::MAX, flags)
+    };
+    outcome(result.into()).map(drop).map_err(call(|| {
+        format!("close_range({first}, ~0, CLOSE_RANGE_CLOEXEC)")
+    }))
+}
+
+/// Sets the ids that file systems see (setfsuid(2), setfsgid(2)) and keeps the
+/// capabilities, which leaving uid 0 would take; the ids before.
+pub fn set_filesystem_ids(uid: u32, gid: u32) -> Result<(u32, u32), SysError> {
+    let describe = || format!("setfsuid({uid}), setfsgid({gid})");
+    let bits = CapabilitiesSecureBits::NO_SETUID_FIXUP;
+    let before = rustix::thread::capabilities_secure_bits().map_err(call(describe))?;
+    rustix::thread::set_capabilities_secure_bits(before | bits).map_err(call(describe))?;
+    // SAFETY: both calls change credentials of this thread only, and take no pointer.
+    let previous = unsafe { (libc::setfsuid(uid) as u32, libc::setfsgid(gid) as u32) };
+    // They report no errors: what a second call returns is what is in force.
+    // SAFETY: an id of -1 is never valid, so this changes nothing.
+    let now = unsafe {
+        (
+            libc::setfsuid(u32::MAX) as u32,
+            libc::setfsgid(u32::MAX) as u32,
+        )
+    };
+    rustix::thread::set_capabilities_secure_bits(before).map_err(call(describe))?;
+    if now == (uid, gid) {
+        Ok(previous)
+    } else {
+        Err(call(describe)(Errno::PERM))
+    }
+}
+
+/// The id of a mount namespace, as statmount(2) takes it (`NS_GET_MNTNS_ID`, Linux 6.11).
+pub fn mount_namespace_id(namespace: impl AsFd) -> Result<MountNsId, SysError> {
+    const NS_GET_MNTNS_ID: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u64>(0xb7, 5);
+    let fd = namespace.as_fd();
+    // SAFETY: the kernel writes one u64 for this opcode (linux/nsfs.h), which is what the getter holds.
+    let result =
+        unsafe { rustix::ioctl::ioctl(fd, rustix::ioctl::Getter::<NS_GET_MNTNS_ID, u64>::new()) };
+    result.map(MountNsId).map_err(call(|| {
+        format!("ioctl({}, NS_GET_MNTNS_ID)", fd.as_raw_fd())
+    }))
+}
+
+/// statmount(2) into `buffer`; `EOVERFLOW` when that is too small.
+fn raw_statmount(request: &MntIdReq, buffer: &mut [u8]) -> Result<(), Errno> {
+    // SAFETY: `request` is read, for the size it says itself. The kernel writes at most `buffer.len()`
+    // bytes to the exclusively borrowed buffer, whose bytes may have any value.
+    let result = unsafe {
+        libc::syscall(
+            __NR_statmount as libc::c_long,
+            request as *const MntIdReq,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            0,
+        )
+    };
+    outcome(result).map(drop)
+}
+
+/// listmount(2) into `buffer`; how many ids it wrote.
+fn raw_listmount(request: &MntIdReq, buffer: &mut [u64]) -> Result<usize, Errno> {
+    // SAFETY: `request` is read, for the size it says itself. The kernel writes at most `buffer.len()`
+    // ids of eight bytes to the exclusively borrowed buffer.
+    let result = unsafe {
+        libc::syscall(
+            __NR_listmount as libc::c_long,
+            request as *const MntIdReq,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            0,
+        )
+    };
+    outcome(result).map(|count| (count as usize).min(buffer.len()))
+}
+
+/// What `libc::syscall` returned: it leaves the error in errno.
+fn outcome(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result >= 0 {
+        return Ok(result);
+    }
+    let code = std::io::Error::last_os_error().raw_os_error();
+    Err(code.map_or(Errno::IO, Errno::from_raw_os_error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linux_raw_sys::general as kernel;
+    use std::mem::offset_of;
+
+    #[test]
+    fn structs_are_laid_out_as_the_kernel_headers_say() {
+        assert_eq!(size_of::<MountAttr>(), 32);
+        assert_eq!(size_of::<MountAttr>(), size_of::<kernel::mount_attr>());
+        assert_eq!(
+            offset_of!(MountAttr, attr_set),
+            offset_of!(kernel::mount_attr, attr_set)
+        );
+        assert_eq!(
+            offset_of!(MountAttr, attr_clr),
+            offset_of!(kernel::mount_attr, attr_clr)
+        );
+        assert_eq!(
+            offset_of!(MountAttr, propagation),
+            offset_of!(kernel::mount_attr, propagation)
+        );
+        assert_eq!(
+            offset_of!(MountAttr, userns_fd),
+            offset_of!(kernel::mount_attr, userns_fd)
+        );
+
+        assert_eq!(size_of::<MntIdReq>(), 32);
+        assert_eq!(size_of::<MntIdReq>(), size_of::<kernel::mnt_id_req>());
+        assert_eq!(
+            offset_of!(MntIdReq, size),
+            offset_of!(kernel::mnt_id_req, size)
+        );
+        assert_eq!(
+            offset_of!(MntIdReq, mnt_id),
+            offset_of!(kernel::mnt_id_req, mnt_id)
+        );
+        assert_eq!(
+            offset_of!(MntIdReq, param),
+            offset_of!(kernel::mnt_id_req, param)
+        );
+        assert_eq!(
+            offset_of!(MntIdReq, mnt_ns_id),
+            offset_of!(kernel::mnt_id_req, mnt_ns_id)
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! The builder: a process that runs the mount plan and hands over what it made.
+//!
+//! Kind: effect. It ends with the supervisor, and everything it made ends with it
+//! unless it was handed over.
+
+use crux_mount::exec::{Built, BuiltNamespace, ExecError};
+use crux_mount::sys;
+use rustix::io::{IoSlice, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid,
+};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Descriptors in one message; the kernel allows 253 (`SCM_MAX_FD`).
+const BATCH: usize = 200;
+/// Bytes of a message; longer causes are cut.
+const TEXT: usize = 32 << 10;
+
+/// Runs `work` in a process of its own.
+pub(crate) fn build(work: impl FnOnce() -> Result<Built, ExecError>) -> Result<Built, String> {
+    let supervisor = rustix::process::getpid();
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| format!("socketpair: {errno}"))?;
+    let Some(pid) = sys::fork().map_err(|error| error.to_string())? else {
+        drop(ours);
+        // RACE: the supervisor may have died before the signal was set.
+        let tied = set_parent_process_death_signal(Some(Signal::KILL));
+        if tied.is_ok() && getppid() == Some(supervisor) {
+            send(&theirs, work());
+        }
+        sys::exit_now(0);
+    };
+    drop(theirs);
+    let received = receive(&ours);
+    // It has nothing left to do but to let go of the yard.
+    drop(ours);
+    let status = reap(pid)?;
+    received.map_err(|cause| cause.unwrap_or(format!("build: the builder ended early ({status})")))
+}
+
+fn reap(pid: Pid) -> Result<String, String> {
+    match waitpid(Some(pid), WaitOptions::empty()) {
+        Ok(Some((_, status))) => Ok(match status.terminating_signal() {
+            Some(signal) => format!("signal {signal}"),
+            None => format!("status {}", status.exit_status().unwrap_or(0)),
+        }),
+        Ok(None) => Ok("running".to_owned()),
+        Err(errno) => Err(format!("waitpid: {errno}")),
+    }
+}
+
+fn send(socket: &OwnedFd, result: Result<Built, ExecError>) {
+    let (text, descriptors) = match result {
+        Ok(built) => pack(built),
+        Err(error) => {
+            let mut text = format!("E{error}").into_bytes();
+            text.truncate(TEXT);
+            (text, Vec::new())
+        }
+    };
+    // If the supervisor is gone there is nobody to tell, and nothing to undo but to end.
+    if transmit(socket, &text, &[]).is_ok() {
+        for batch in descriptors.chunks(BATCH) {
+            if transmit(socket, b"+", batch).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A head that says how many descriptors of which kind follow.
+fn pack(built: Built) -> (Vec<u8>, Vec<OwnedFd>) {
+    let Built {
+        namespaces,
+        terminals,
+        net,
+        ipc,
+    } = built;
+    let counts = [
+        namespaces.len(),
+        terminals.len(),
+        usize::from(net.is_some()),
+        usize::from(ipc.is_some()),
+    ];
+    let head = counts
+        .iter()
+        .flat_map(|count| (*count as u64).to_le_bytes());
+    let text = std::iter::once(b'B').chain(head).collect();
+    let each = |ns: BuiltNamespace| [ns.namespace, ns.root, ns.table];
+    let descriptors = namespaces
+        .into_iter()
+        .flat_map(each)
+        .chain(terminals)
+        .chain(net)
+        .chain(ipc);
+    (text, descriptors.collect())
+}
+
+fn transmit(socket: &OwnedFd, text: &[u8], descriptors: &[OwnedFd]) -> rustix::io::Result<usize> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    if !borrowed.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&borrowed));
+    }
+    sendmsg(
+        socket,
+        &[IoSlice::new(text)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )
+}
+
+/// What was built; or the cause, or nothing if the builder ended without a word.
+fn receive(socket: &OwnedFd) -> Result<Built, Option<String>> {
+    let mut text = vec![0; TEXT];
+    let mut descriptors = Vec::new();
+    let length = receive_one(socket, &mut text, &mut descriptors)?;
+    let (kind, rest) = text[..length].split_first().ok_or(None)?;
+    if *kind != b'B' {
+        return Err(Some(String::from_utf8_lossy(rest).into_owned()));
+    }
+    let counts: Vec<usize> = rest
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|c| u64::from_le_bytes(*c) as usize)
+        .collect();
+    let [namespaces, terminals, net, ipc] = counts[..] else {
+        return Err(None);
+    };
+    while descriptors.len() < namespaces * 3 + terminals + net + ipc {
+        receive_one(socket, &mut [0; 1], &mut descriptors)?;
+    }
+    let mut next = descriptors.into_iter();
+    let mut take = || next.next().ok_or(None);
+    Ok(Built {
+        namespaces: (0..namespaces)
+            .map(|_| {
+                Ok(BuiltNamespace {
+                    namespace: take()?,
+                    root: take()?,
+                    table: take()?,
+                })
+            })
+            .collect::<Result<_, Option<String>>>()?,
+        terminals: (0..terminals).map(|_| take()).collect::<Result<_, _>>()?,
+        net: (0..net).map(|_| take()).next().transpose()?,
+        ipc: (0..ipc).map(|_| take()).next().transpose()?,
+    })
+}
+
+/// One message; `Err(None)` at the end of the builder.
+fn receive_one(
+    socket: &OwnedFd,
+    text: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<usize, Option<String>> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(text)];
+    let received = recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let received = received.map_err(|errno| Some(format!("recvmsg: {errno}")))?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            descriptors.extend(more);
+        }
+    }
+    if received.bytes == 0 {
+        Err(None)
+    } else {
+        Ok(received.bytes)
+    }
+}

@@ -1,0 +1,148 @@
+//! The command line of crux-restore.
+//!
+//! Kind: shell. It says what was asked, not whether it makes sense for an image.
+
+use clap::Parser;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// Bring back what crux-dump has written.
+///
+/// An image only asks for things of this host; the options below grant them.
+/// Without a grant, crux-restore lists what is asked for and stops.
+#[derive(Debug, Parser)]
+#[command(name = "crux-restore", version, max_term_width = 100)]
+pub struct Options {
+    /// The image directory.
+    #[arg(long, value_name = "DIR")]
+    pub images: PathBuf,
+    /// Restore the mount namespaces only, without tasks.
+    #[arg(long, required = true)]
+    pub mounts_only: bool,
+    /// The container's root directory on this host.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Grant an external source: NAME as the image has it, SOURCE a path on this
+    /// host. "auto" grants every path that the image names.
+    #[arg(long, value_name = "NAME=SOURCE|auto", value_parser = external)]
+    pub external: Vec<External>,
+    /// Make the mount at TARGET a slave of the peer group of the host's mount at SOURCE.
+    #[arg(long, value_name = "SOURCE:TARGET", value_parser = slave_mount_map)]
+    pub slave_mount_map: Vec<SlaveMountMap>,
+    /// Keep the restored mount namespace alive as a file that nsenter --mount=FILE can enter.
+    #[arg(long, value_name = "FILE")]
+    pub pin: Option<PathBuf>,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print what happened as JSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// A command to run inside the restored namespace; its exit status is passed on.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// One --external.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum External {
+    /// Whatever the image names.
+    Auto,
+    /// One source.
+    Source {
+        /// The name in the image.
+        name: String,
+        /// A path of this host.
+        source: PathBuf,
+    },
+}
+
+/// One --slave-mount-map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlaveMountMap {
+    /// A path of this host, on a mount of the master's peer group.
+    pub source: PathBuf,
+    /// A mountpoint in the container.
+    pub target: Vec<u8>,
+}
+
+fn external(text: &str) -> Result<External, String> {
+    if text == "auto" {
+        return Ok(External::Auto);
+    }
+    // Names hold no "="; a source may.
+    match text.split_once('=') {
+        Some((name, source)) if !name.is_empty() && !source.is_empty() => Ok(External::Source {
+            name: name.to_owned(),
+            source: source.into(),
+        }),
+        _ => Err("expected NAME=SOURCE, or auto".to_owned()),
+    }
+}
+
+fn slave_mount_map(text: &str) -> Result<SlaveMountMap, String> {
+    match text.split_once(':') {
+        Some((source, target)) if source.starts_with('/') && target.starts_with('/') => {
+            Ok(SlaveMountMap {
+                source: source.into(),
+                target: unescape(target.as_bytes()),
+            })
+        }
+        _ => Err("expected SOURCE:TARGET, two absolute paths".to_owned()),
+    }
+}
+
+/// A mountpoint may be given as crux prints it, with octal escapes.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| first == b'\\');
+        let value = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        match value.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// The bytes of an operator's path.
+pub(crate) fn bytes(path: &std::path::Path) -> Vec<u8> {
+    OsString::from(path).into_vec()
+}
+
+/// A path from bytes.
+pub(crate) fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_split_at_the_first_equals_sign() {
+        let source = External::Source {
+            name: "a".into(),
+            source: "/x=y".into(),
+        };
+        assert_eq!(external("a=/x=y"), Ok(source));
+        assert_eq!(external("auto"), Ok(External::Auto));
+        assert!(external("=x").is_err());
+        assert!(external("a=").is_err());
+    }
+
+    #[test]
+    fn targets_may_be_given_as_they_are_printed() {
+        assert_eq!(slave_mount_map("/a:/b\\040c").unwrap().target, b"/b c");
+        assert!(slave_mount_map("a:/b").is_err());
+    }
+}

@@ -1,0 +1,375 @@
+//! The image asks, the operator grants.
+//!
+//! Kind: pure. From what an image asks for and what the command line grants comes
+//! a source for each external origin, or the list of what is missing with the
+//! options that would grant it.
+
+use crate::cli::{External as ExternalOption, Options, SlaveMountMap, bytes};
+use crux_image::mounts::{
+    External, ExternalRole, FsOption, GroupLink, KernelFs, Master, Mount, MountIndex, Mounts,
+    NamespaceIndex, Origin, OriginIndex, Propagation, Wish,
+};
+use crux_image::path::{Escaped, HostPath, RelPath};
+use std::collections::HashMap;
+use std::fmt;
+
+/// What stands in for an external origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// Where the contents come from.
+    pub contents: Granted,
+    /// Paths on mounts of the outside peer group, in the order in which to try
+    /// them; empty where no mount of the origin takes part in one.
+    pub groups: Vec<Vec<u8>>,
+}
+
+/// A granted source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// A path that the operator gave: links in it are the operator's.
+    Operator(Vec<u8>),
+    /// A path that the image named: no link in it is followed.
+    Wish(HostPath),
+    /// A file system of the kernel's.
+    Kernel(KernelFs, Vec<FsOption>),
+}
+
+/// How an origin takes part in a peer group outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relation {
+    /// Not at all.
+    None,
+    /// Receives from it.
+    Slave,
+    /// Receives and sends.
+    Peer,
+}
+
+/// Why the grants do not fit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum GrantError {
+    /// A grant for a name that the image does not have.
+    UnknownName { option: String, known: Vec<String> },
+    /// `--root` for an image whose root is its own.
+    NoExternalRoot,
+    /// The same thing granted twice.
+    Twice(String),
+    /// Not everything is granted.
+    Missing(Vec<Request>),
+}
+
+/// Something that an image asks for and nothing grants.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    name: String,
+    kind: String,
+    fs_type: String,
+    at: String,
+    relation: Relation,
+    /// The option that grants it.
+    option: String,
+}
+
+/// One grant for each origin that is external, in the order of the image.
+pub(crate) fn grant(mounts: &Mounts, options: &Options) -> Result<Vec<Option<Grant>>, GrantError> {
+    let asked = Asked::of(mounts);
+    let given = Given::of(options, &asked)?;
+    let mut grants = Vec::with_capacity(mounts.origins.len());
+    let mut missing = Vec::new();
+    for (at, origin) in mounts.origins.iter().enumerate() {
+        let Origin::External(external) = origin else {
+            grants.push(None);
+            continue;
+        };
+        let ask = &asked.origins[at];
+        match given.grant(at.into(), external, ask) {
+            Some(grant) => grants.push(Some(grant)),
+            None => missing.push(ask.request(external)),
+        }
+    }
+    if missing.is_empty() {
+        Ok(grants)
+    } else {
+        Err(GrantError::Missing(missing))
+    }
+}
+
+/// What the mounts say of each origin.
+struct Asked<'a> {
+    origins: Vec<Ask>,
+    externals: HashMap<&'a str, OriginIndex>,
+    root: Option<OriginIndex>,
+}
+
+struct Ask {
+    /// The first mount that shows the origin.
+    at: RelPath,
+    relation: Relation,
+}
+
+impl<'a> Asked<'a> {
+    fn of(mounts: &'a Mounts) -> Self {
+        let mut origins: Vec<Option<Ask>> = mounts.origins.iter().map(|_| None).collect();
+        for (ns, namespace) in mounts.namespaces.iter().enumerate() {
+            for (at, mount) in namespace.mounts.iter().enumerate() {
+                let relation = relation(mounts, mount);
+                match &mut origins[mount.origin.at()] {
+                    Some(ask) if relation != Relation::None => ask.relation = relation,
+                    Some(_) => {}
+                    slot => {
+                        *slot = Some(Ask {
+                            at: mountpoint(mounts, ns.into(), at.into()),
+                            relation,
+                        })
+                    }
+                }
+            }
+        }
+        let unused = || Ask {
+            at: RelPath::root(),
+            relation: Relation::None,
+        };
+        let origins = origins
+            .into_iter()
+            .map(|ask| ask.unwrap_or_else(unused))
+            .collect();
+        let externals = mounts
+            .origins
+            .iter()
+            .enumerate()
+            .filter_map(|(at, origin)| match origin {
+                Origin::External(external) => Some((external, OriginIndex::from(at))),
+                Origin::Own(_) => None,
+            });
+        let root = externals
+            .clone()
+            .find(|(e, _)| e.role == ExternalRole::Root)
+            .map(|(_, at)| at);
+        Self {
+            origins,
+            externals: externals.map(|(e, at)| (e.name.as_str(), at)).collect(),
+            root,
+        }
+    }
+}
+
+fn relation(mounts: &Mounts, mount: &Mount) -> Relation {
+    match mount.propagation {
+        Propagation::Slave(Master::Outside(_)) => Relation::Slave,
+        Propagation::Shared(group) => match mounts.groups[group.at()].link {
+            GroupLink::PeerOfOutside(_) => Relation::Peer,
+            GroupLink::SlaveOf(Master::Outside(_)) => Relation::Slave,
+            _ => Relation::None,
+        },
+        _ => Relation::None,
+    }
+}
+
+/// A mount's path from its namespace's root.
+pub(crate) fn mountpoint(mounts: &Mounts, ns: NamespaceIndex, mount: MountIndex) -> RelPath {
+    let table = &mounts.namespaces[ns.at()].mounts;
+    let mut parts = Vec::new();
+    let mut at = Some(mount);
+    while let Some(mount) = at {
+        parts.push(&table[mount.at()].mountpoint);
+        at = table[mount.at()].parent;
+    }
+    parts
+        .into_iter()
+        .rev()
+        .fold(RelPath::root(), |path, part| path.join(part))
+}
+
+impl Ask {
+    fn request(&self, external: &External) -> Request {
+        Request {
+            name: external.name.clone(),
+            kind: external.kind.to_string(),
+            fs_type: external.fs_type.clone(),
+            at: self.at.to_string(),
+            relation: self.relation,
+            option: self.option(external),
+        }
+    }
+
+    /// The option that grants an external, with the image's wish where it has one.
+    fn option(&self, external: &External) -> String {
+        let wish = match &external.wish {
+            Some(Wish::Path(path)) => shell_word(&path.to_bytes()),
+            Some(Wish::Kernel { fs, .. }) => format!("kernel:{}", fs.name()),
+            None => "SOURCE".to_owned(),
+        };
+        match (external.role, self.relation) {
+            (ExternalRole::Root, _) => format!("--root {wish}"),
+            (ExternalRole::Bind, Relation::Slave) => {
+                format!(
+                    "--slave-mount-map {wish}:{}",
+                    shell_word(&self.at.to_absolute())
+                )
+            }
+            (ExternalRole::Bind, _) => {
+                format!("--external {}={wish}", shell_word(external.name.as_bytes()))
+            }
+        }
+    }
+}
+
+/// What the command line gives, by origin.
+#[derive(Default)]
+struct Given {
+    auto: bool,
+    sources: HashMap<OriginIndex, Vec<u8>>,
+    groups: HashMap<OriginIndex, Vec<u8>>,
+}
+
+impl Given {
+    fn of(options: &Options, asked: &Asked<'_>) -> Result<Self, GrantError> {
+        let mut given = Self::default();
+        if let Some(root) = &options.root {
+            let origin = asked.root.ok_or(GrantError::NoExternalRoot)?;
+            given.sources.insert(origin, bytes(root));
+        }
+        for external in &options.external {
+            match external {
+                ExternalOption::Auto => given.auto = true,
+                ExternalOption::Source { name, source } => {
+                    let origin = asked.externals.get(name.as_str()).copied();
+                    let origin = origin.ok_or_else(|| unknown(name, asked))?;
+                    if given.sources.insert(origin, bytes(source)).is_some() {
+                        return Err(GrantError::Twice(name.clone()));
+                    }
+                }
+            }
+        }
+        for SlaveMountMap { source, target } in &options.slave_mount_map {
+            let shown = Escaped(target).to_string();
+            let target = RelPath::from_absolute(target).map_err(|_| unknown(&shown, asked))?;
+            let slaves = asked.origins.iter().enumerate();
+            let mut slaves =
+                slaves.filter(|(_, a)| a.at == target && a.relation == Relation::Slave);
+            let (origin, _) = slaves.next().ok_or_else(|| unknown(&shown, asked))?;
+            if given.groups.insert(origin.into(), bytes(source)).is_some() {
+                return Err(GrantError::Twice(shown));
+            }
+        }
+        Ok(given)
+    }
+
+    fn grant(&self, origin: OriginIndex, external: &External, ask: &Ask) -> Option<Grant> {
+        let operator = self.sources.get(&origin);
+        let group = self.groups.get(&origin);
+        let wish = external.wish.as_ref().filter(|_| self.auto);
+        let contents = match (operator, group, wish) {
+            (Some(path), _, _) => operator_source(path),
+            (None, Some(path), _) if external.role == ExternalRole::Bind => {
+                Granted::Operator(path.clone())
+            }
+            (None, _, Some(Wish::Path(path))) => Granted::Wish(path.clone()),
+            (None, _, Some(Wish::Kernel { fs, options })) => Granted::Kernel(*fs, options.clone()),
+            (None, _, None) => return None,
+        };
+        let mut groups = Vec::new();
+        if ask.relation != Relation::None {
+            groups.extend(group.or(operator).cloned());
+            groups.extend(
+                external
+                    .group_wish
+                    .as_ref()
+                    .filter(|_| self.auto)
+                    .map(HostPath::to_bytes),
+            );
+            if let Granted::Wish(path) = &contents {
+                groups.push(path.to_bytes());
+            }
+        }
+        Some(Grant { contents, groups })
+    }
+}
+
+/// `kernel:NAME` asks for a file system of the kernel's; everything else is a path.
+fn operator_source(source: &[u8]) -> Granted {
+    let name = source.strip_prefix(b"kernel:").unwrap_or_default();
+    match KernelFs::ALL.iter().find(|fs| fs.name().as_bytes() == name) {
+        Some(fs) => Granted::Kernel(*fs, Vec::new()),
+        None => Granted::Operator(source.to_vec()),
+    }
+}
+
+fn unknown(option: &str, asked: &Asked<'_>) -> GrantError {
+    let mut known: Vec<String> = asked
+        .externals
+        .keys()
+        .map(|name| (*name).to_owned())
+        .collect();
+    known.sort_unstable();
+    GrantError::UnknownName {
+        option: option.to_owned(),
+        known,
+    }
+}
+
+/// A word that a POSIX shell reads as these bytes (non-UTF-8 is shown escaped).
+fn shell_word(bytes: &[u8]) -> String {
+    let text = Escaped(bytes).to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:,%=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+impl fmt::Display for GrantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownName { option, known } if known.is_empty() => {
+                write!(f, "nothing to grant to {option:?}: the image needs no external source")
+            }
+            Self::UnknownName { option, known } => {
+                write!(f, "the image has no {option:?}; it asks for: {}", known.join(", "))
+            }
+            Self::NoExternalRoot => {
+                f.write_str("--root does not fit: the container's root is a file system of its own, which is in the image")
+            }
+            Self::Twice(name) => write!(f, "{name:?} is granted twice"),
+            Self::Missing(requests) => missing(f, requests),
+        }
+    }
+}
+
+fn missing(f: &mut fmt::Formatter<'_>, requests: &[Request]) -> fmt::Result {
+    let options: Vec<&str> = requests.iter().map(|r| r.option.as_str()).collect();
+    let count = requests.len();
+    let plural = if count == 1 { "" } else { "s" };
+    write!(
+        f,
+        "the image asks for {count} source{plural} of this host that nothing grants; \
+         grant all with --external auto, or each: {}",
+        options.join(" ")
+    )?;
+    requests
+        .iter()
+        .try_for_each(|request| write!(f, "\n  {request}"))
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            kind,
+            fs_type,
+            at,
+            relation,
+            option,
+        } = self;
+        write!(f, "{name}: {kind} on {fs_type}, mounted at {at}")?;
+        f.write_str(match relation {
+            Relation::None => "",
+            Relation::Slave => ", slave of the host's peer group",
+            Relation::Peer => ", PEER of the host's: mounts made inside appear on the host",
+        })?;
+        write!(f, "  ({option})")
+    }
+}
+
+#[cfg(test)]
+mod tests;

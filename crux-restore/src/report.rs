@@ -1,0 +1,39 @@
+//! What crux-restore prints.
+//!
+//! Kind: shell.
+
+use crate::cli::Options;
+use crux_image::mounts::Mounts;
+use crux_mount::plan::Plan;
+use serde_json::json;
+
+/// The plan that would be run.
+pub(crate) fn dry_run(plan: &Plan, options: &Options) {
+    if options.json {
+        let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
+        println!("{}", json!({ "dry_run": true, "steps": steps }));
+    } else {
+        print!("{plan}");
+    }
+}
+
+/// What was restored. A command's own output stays clean: people get it on stderr.
+pub(crate) fn restored(options: &Options, mounts: &Mounts) {
+    let namespaces = mounts.namespaces.len();
+    let count: usize = mounts.namespaces.iter().map(|ns| ns.mounts.len()).sum();
+    if options.json {
+        let pin = options.pin.as_ref().map(|file| file.display().to_string());
+        println!(
+            "{}",
+            json!({ "restored": { "namespaces": namespaces, "mounts": count, "verified": true, "pin": pin } })
+        );
+        return;
+    }
+    if options.command.is_empty() {
+        let fate = match &options.pin {
+            Some(file) => format!("pinned at {}", file.display()),
+            None => "gone again: nothing keeps it (give --pin FILE or a command)".to_owned(),
+        };
+        eprintln!("restored and verified {count} mounts in {namespaces} namespace(s), {fate}");
+    }
+}

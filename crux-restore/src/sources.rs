@@ -1,0 +1,255 @@
+//! Opens what the operator granted, and finds out what it is.
+//!
+//! Kind: effect. Runs in the caller's namespace, before anything is made. All
+//! problems are reported at once.
+
+use crate::cli::path;
+use crate::grants::{Grant, Granted};
+use crux_image::mounts::{External, ExternalRole, FileKind, Mounts, Origin};
+use crux_image::path::{Escaped, RelPath};
+use crux_mount::exec::Source;
+use crux_mount::ids::{Device, MountId, PeerGroupId};
+use crux_mount::mountinfo::Entry;
+use crux_mount::sys;
+use crux_mount::verify::External as ExternalFacts;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlink};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// The sources of all origins, by origin.
+#[derive(Default)]
+pub(crate) struct Sources {
+    /// For the executor.
+    pub sources: Vec<Option<Source>>,
+    /// For the executor.
+    pub outside: Vec<Option<OwnedFd>>,
+    /// For the verifier.
+    pub facts: Vec<Option<ExternalFacts>>,
+}
+
+/// The caller's mount table, by id.
+pub(crate) struct HostTable<'a>(HashMap<MountId, &'a Entry>);
+
+impl<'a> HostTable<'a> {
+    pub(crate) fn new(entries: &'a [Entry]) -> Self {
+        Self(entries.iter().map(|entry| (entry.id, entry)).collect())
+    }
+}
+
+/// Opens everything that is granted, or says what does not fit.
+pub(crate) fn open(
+    mounts: &Mounts,
+    grants: &[Option<Grant>],
+    host: &HostTable<'_>,
+) -> Result<Sources, Vec<String>> {
+    let mut sources = Sources::default();
+    let mut problems = Vec::new();
+    for (origin, grant) in mounts.origins.iter().zip(grants) {
+        let opened = match (origin, grant) {
+            (Origin::External(external), Some(grant)) => open_one(external, grant, host).map(Some),
+            _ => Ok(None),
+        };
+        match opened {
+            Ok(Some((source, outside, facts))) => {
+                sources.sources.push(Some(source));
+                sources.outside.push(outside);
+                sources.facts.push(Some(facts));
+            }
+            Ok(None) => {
+                sources.sources.push(None);
+                sources.outside.push(None);
+                sources.facts.push(None);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(sources)
+    } else {
+        Err(problems)
+    }
+}
+
+type Opened = (Source, Option<OwnedFd>, ExternalFacts);
+
+fn open_one(external: &External, grant: &Grant, host: &HostTable<'_>) -> Result<Opened, String> {
+    if let Granted::Kernel(fs, options) = &grant.contents {
+        let source = Source::Kernel {
+            fs: *fs,
+            options: options.clone(),
+        };
+        let facts = ExternalFacts {
+            device: None,
+            root: RelPath::root(),
+            group: None,
+        };
+        return Ok((source, None, facts));
+    }
+    let (file, shown) = open_source(external, &grant.contents)?;
+    let about = |problem: String| format!("{}: {shown}: {problem}", external.name);
+    let place = Place::of(&file, host).map_err(about)?;
+    let kind = place
+        .kind
+        .ok_or_else(|| about("is of an unknown kind".into()))?;
+    if !fits(external.kind, kind) {
+        return Err(about(misfit(external, kind)));
+    }
+    let mut outside = None;
+    if !grant.groups.is_empty() {
+        outside = Some(outside_mount(grant, &place, host).map_err(about)?);
+    }
+    let facts = ExternalFacts {
+        device: Some(place.device),
+        root: place.root,
+        group: outside.as_ref().map(|(_, group)| *group),
+    };
+    Ok((Source::Path(file), outside.map(|(mount, _)| mount), facts))
+}
+
+fn open_source(external: &External, granted: &Granted) -> Result<(OwnedFd, String), String> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let keeps_links = external.kind == FileKind::Symlink || external.role == ExternalRole::Root;
+    let (opened, shown) = match granted {
+        Granted::Operator(source) => {
+            let flags = if keeps_links {
+                flags | OFlags::NOFOLLOW
+            } else {
+                flags
+            };
+            (
+                openat(CWD, path(source), flags, Mode::empty()),
+                Escaped(source).to_string(),
+            )
+        }
+        Granted::Wish(wish) => {
+            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            let flags = flags | OFlags::NOFOLLOW;
+            let opened = openat2(CWD, path(&wish.to_bytes()), flags, Mode::empty(), resolve);
+            (opened, wish.to_string())
+        }
+        Granted::Kernel(fs, _) => return Err(format!("{}: not a path", fs.name())),
+    };
+    match opened {
+        Ok(file) => Ok((file, shown)),
+        Err(errno) => {
+            let cause = std::io::Error::from(errno);
+            Err(format!(
+                "{}: open {shown}: {cause}; name another source with {}",
+                external.name,
+                option(external)
+            ))
+        }
+    }
+}
+
+fn option(external: &External) -> String {
+    match external.role {
+        ExternalRole::Root => "--root DIR".to_owned(),
+        ExternalRole::Bind => format!("--external {}=SOURCE", external.name),
+    }
+}
+
+/// What a source is and where it lies.
+struct Place {
+    kind: Option<FileKind>,
+    device: Device,
+    /// Relative to the root of its file system.
+    root: RelPath,
+}
+
+impl Place {
+    fn of(file: &OwnedFd, host: &HostTable<'_>) -> Result<Self, String> {
+        let stat = sys::statx(file).map_err(|error| error.to_string())?;
+        let entry = host.0.get(&stat.mount);
+        let entry = entry.ok_or("lies in a mount that this process's mount table does not show")?;
+        let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
+        let path = path.map_err(|errno| std::io::Error::from(errno).to_string())?;
+        let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
+        let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
+        let within = path
+            .strip_prefix(&above)
+            .ok_or("moved while it was opened")?;
+        let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
+        Ok(Self {
+            kind: sys::file_kind(&stat),
+            device: entry.device,
+            root: root.join(&within),
+        })
+    }
+}
+
+/// Whether a source can stand in for what was there at dump.
+fn fits(wanted: FileKind, found: FileKind) -> bool {
+    /// Majors of pty slaves (Documentation/admin-guide/devices.txt): another number is another
+    /// terminal, which is what an operator grants on purpose.
+    const PTY_SLAVES: std::ops::RangeInclusive<u32> = 136..=143;
+    match (wanted, found) {
+        (FileKind::CharDevice { major: a, .. }, FileKind::CharDevice { major: b, .. })
+            if PTY_SLAVES.contains(&a) && PTY_SLAVES.contains(&b) =>
+        {
+            true
+        }
+        _ => wanted == found,
+    }
+}
+
+fn misfit(external: &External, found: FileKind) -> String {
+    let hint = match found {
+        FileKind::Symlink => "; name what it points to",
+        _ => "",
+    };
+    format!(
+        "is {found}, but {} has to be {}{hint}",
+        external.name, external.kind
+    )
+}
+
+/// The root of the mount whose peer group is to be joined.
+fn outside_mount(
+    grant: &Grant,
+    source: &Place,
+    host: &HostTable<'_>,
+) -> Result<(OwnedFd, PeerGroupId), String> {
+    let mut reasons = Vec::new();
+    for candidate in &grant.groups {
+        match outside_candidate(candidate, source, host) {
+            Ok(found) => return Ok(found),
+            Err(reason) => reasons.push(format!("{} {reason}", Escaped(candidate))),
+        }
+    }
+    Err(format!(
+        "no peer group to join: {}; name a mount of the group with --slave-mount-map SOURCE:TARGET",
+        reasons.join(", ")
+    ))
+}
+
+fn outside_candidate(
+    candidate: &[u8],
+    source: &Place,
+    host: &HostTable<'_>,
+) -> Result<(OwnedFd, PeerGroupId), String> {
+    let open = |path: std::path::PathBuf| {
+        let file = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let file = file.map_err(|errno| format!("cannot be opened ({errno})"))?;
+        let stat = sys::statx(file.as_fd()).map_err(|error| error.to_string())?;
+        Ok::<_, String>((file, stat))
+    };
+    let (file, stat) = open(path(candidate))?;
+    let entry = host
+        .0
+        .get(&stat.mount)
+        .ok_or("lies in a mount that is not shown here")?;
+    let group = entry.shared.ok_or("lies in a mount that is not shared")?;
+    let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
+    if entry.device != source.device || !source.root.is_beneath(&root) {
+        return Err("lies in a mount that does not show the granted source".to_owned());
+    }
+    if stat.is_mount_root {
+        return Ok((file, group));
+    }
+    let (mount, at_root) = open(path(&entry.mountpoint))?;
+    if at_root.mount != stat.mount || !at_root.is_mount_root {
+        return Err("lies in a mount whose root is hidden by another mount".to_owned());
+    }
+    Ok((mount, group))
+}

@@ -1,0 +1,115 @@
+//! mount(2) with the words that mountinfo uses.
+//!
+//! Kind: effect. One call or two for each function; every error names them.
+
+use anyhow::{Context as _, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::path::Path;
+
+/// Whether a call is for one mount or for the tree below it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// This mount alone.
+    One,
+    /// It and everything mounted in it.
+    Tree,
+}
+
+impl Depth {
+    fn flag(self) -> MsFlags {
+        match self {
+            Self::One => MsFlags::empty(),
+            Self::Tree => MsFlags::MS_REC,
+        }
+    }
+}
+
+/// A propagation type (mount_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// MS_SHARED
+    Shared,
+    /// MS_SLAVE
+    Slave,
+    /// MS_PRIVATE
+    Private,
+    /// MS_UNBINDABLE
+    Unbindable,
+}
+
+/// Mounts a new file system; `attributes` are those of the mount, as mountinfo shows them.
+pub fn new(fs: &str, source: &str, at: &Path, attributes: &str, options: &str) -> Result<()> {
+    let flags = flags(attributes)?;
+    let options = (!options.is_empty()).then_some(options);
+    mount(Some(source), at, Some(fs), flags, options)
+        .with_context(|| format!("mount({source:?}, {at:?}, {fs:?}, {attributes}, {options:?})"))
+}
+
+/// Binds `from` at `at`.
+pub fn bind(from: &Path, at: &Path, depth: Depth) -> Result<()> {
+    let flags = MsFlags::MS_BIND | depth.flag();
+    mount(Some(from), at, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({from:?}, {at:?}, MS_BIND, {depth:?})"))
+}
+
+/// Gives the mount at `at` exactly these attributes.
+pub fn attributes(at: &Path, attributes: &str) -> Result<()> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags(attributes)?;
+    mount(None::<&str>, at, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({at:?}, MS_REMOUNT|MS_BIND, {attributes})"))
+}
+
+/// Makes the superblock behind `at` read-only, and the mount with the same attributes as given.
+pub fn superblock_read_only(at: &Path, attributes: &str) -> Result<()> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | flags(attributes)?;
+    mount(None::<&str>, at, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({at:?}, MS_REMOUNT|MS_RDONLY, {attributes})"))
+}
+
+/// Changes the propagation type.
+pub fn propagation(at: &Path, kind: Kind, depth: Depth) -> Result<()> {
+    let flag = match kind {
+        Kind::Shared => MsFlags::MS_SHARED,
+        Kind::Slave => MsFlags::MS_SLAVE,
+        Kind::Private => MsFlags::MS_PRIVATE,
+        Kind::Unbindable => MsFlags::MS_UNBINDABLE,
+    };
+    mount(
+        None::<&str>,
+        at,
+        None::<&str>,
+        flag | depth.flag(),
+        None::<&str>,
+    )
+    .with_context(|| format!("mount({at:?}, {kind:?}, {depth:?})"))
+}
+
+/// Moves a mount.
+pub fn relocate(from: &Path, at: &Path) -> Result<()> {
+    mount(Some(from), at, None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .with_context(|| format!("mount({from:?}, {at:?}, MS_MOVE)"))
+}
+
+/// Takes the topmost mount at `at` away, with what is mounted in it.
+pub fn detach(at: &Path) -> Result<()> {
+    umount2(at, MntFlags::MNT_DETACH).with_context(|| format!("umount2({at:?}, MNT_DETACH)"))
+}
+
+fn flags(attributes: &str) -> Result<MsFlags> {
+    let mut flags = MsFlags::empty();
+    let mut atime = MsFlags::MS_STRICTATIME;
+    for word in attributes.split(',') {
+        match word {
+            "rw" => {}
+            "ro" => flags |= MsFlags::MS_RDONLY,
+            "nosuid" => flags |= MsFlags::MS_NOSUID,
+            "nodev" => flags |= MsFlags::MS_NODEV,
+            "noexec" => flags |= MsFlags::MS_NOEXEC,
+            "nodiratime" => flags |= MsFlags::MS_NODIRATIME,
+            "noatime" => atime = MsFlags::MS_NOATIME,
+            "relatime" => atime = MsFlags::MS_RELATIME,
+            _ => bail!("no such attribute of a mount: {word}"),
+        }
+    }
+    Ok(flags | atime)
+}

@@ -1,0 +1,101 @@
+//! Processes made by fork(2): the only unsafe code of this package.
+//!
+//! Kind: effect. Does not know what the processes are for.
+#![allow(unsafe_code)]
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+/// Runs `job` in a child process that dies with the calling thread, and hands
+/// back what it returned. A panic in the child is an error here, with its message.
+pub fn in_child(job: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let mut answer = File::from(memfd_create("answer", MemfdFlags::CLOEXEC)?);
+    let mut childs = answer.try_clone()?;
+    let child = start_child(move || {
+        // A failed write leaves the answer empty, which the parent reports.
+        let _ = childs.write_all(&run_caught(job));
+        0
+    })?;
+    let status = waitpid(child, None).context("waitpid")?;
+    let mut text = Vec::new();
+    answer.rewind()?;
+    answer.read_to_end(&mut text)?;
+    match (text.first(), status) {
+        (Some(b'+'), _) => Ok(text.split_off(1)),
+        (Some(b'-'), _) => Err(anyhow!("{}", String::from_utf8_lossy(&text[1..]))),
+        (_, WaitStatus::Signaled(_, signal, _)) => bail!("the child was killed by {signal}"),
+        (_, status) => bail!("the child ended without an answer: {status:?}"),
+    }
+}
+
+/// Starts a child process that dies with the calling thread and ends with the
+/// status that `job` returns.
+pub(crate) fn start_child(job: impl FnOnce() -> i32) -> Result<Pid> {
+    let parent = getpid();
+    // SAFETY: the child runs ordinary Rust code. glibc makes malloc usable after
+    // fork; no lock of the standard library is held by another thread, as the
+    // callers are single-threaded or a libtest thread whose main thread waits.
+    // The child never returns from this function: no frame of the parent runs twice.
+    match unsafe { fork() }.context("fork")? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let _ = set_parent_process_death_signal(Some(Signal::KILL));
+            // RACE: the parent may have died before the line above.
+            let status = if orphaned(parent) { 1 } else { job() };
+            exit_now(status)
+        }
+    }
+}
+
+/// Seen from a new pid namespace the parent has number 0.
+fn orphaned(parent: Pid) -> bool {
+    let now = getppid();
+    now != parent && now.as_raw() != 0
+}
+
+fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) takes no pointer and does not return.
+    unsafe { nix::libc::_exit(status) }
+}
+
+/// The answer as bytes: `+` and the result, or `-` and the error.
+fn run_caught(job: impl FnOnce() -> Result<Vec<u8>>) -> Vec<u8> {
+    let note = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let hooks = note.clone();
+    // libtest captures what a test prints, and the child's copy of that is lost.
+    std::panic::set_hook(Box::new(move |info| {
+        if let Ok(mut text) = hooks.lock() {
+            *text = info.to_string();
+        }
+    }));
+    let outcome = catch_unwind(AssertUnwindSafe(job));
+    let (mark, rest) = match outcome {
+        Ok(Ok(bytes)) => (b'+', bytes),
+        Ok(Err(error)) => (b'-', format!("{error:#}").into_bytes()),
+        Err(_) => {
+            let text = note.lock().map(|text| text.clone()).unwrap_or_default();
+            (b'-', text.into_bytes())
+        }
+    };
+    let mut answer = vec![mark];
+    answer.extend(rest);
+    answer
+}
+
+/// Lets a program die with the thread that starts it.
+pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
+    // SAFETY: the closure makes one prctl(2) call, which is async-signal-safe,
+    // and touches no memory.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
+    command
+}

@@ -1,0 +1,123 @@
+//! Measurements and what they are held against.
+//!
+//! Kind: pure, but for [`median`].
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One line of a report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Row {
+    /// What was measured.
+    pub(super) name: String,
+    /// What crux took.
+    pub(super) crux: f64,
+    /// What the same costs without it.
+    pub(super) bare: Option<f64>,
+    /// `s`, or `MiB`.
+    pub(super) unit: String,
+    /// What it may take.
+    pub(super) target: Target,
+}
+
+/// The most that something may take.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Target {
+    /// So many times the bare cost, and so many seconds.
+    Times(f64, f64),
+    /// So much.
+    Most(f64),
+    /// Nothing is required.
+    None,
+}
+
+impl Row {
+    /// A time and what it is compared with.
+    pub(super) fn seconds(name: String, crux: f64, bare: f64, target: Target) -> Self {
+        Self {
+            name,
+            crux,
+            bare: Some(bare),
+            unit: "s".into(),
+            target,
+        }
+    }
+
+    /// A size, with a limit.
+    pub(super) fn mebibytes(name: String, crux: f64, target: Target) -> Self {
+        Self {
+            name,
+            crux,
+            bare: None,
+            unit: "MiB".into(),
+            target,
+        }
+    }
+
+    /// Whether the target is met, where there is one.
+    pub(super) fn verdict(&self) -> Option<bool> {
+        match (self.target, self.bare) {
+            (Target::Times(times, plus), Some(bare)) => Some(self.crux <= bare * times + plus),
+            (Target::Most(most), _) => Some(self.crux <= most),
+            _ => None,
+        }
+    }
+
+    fn amount(&self, value: f64) -> String {
+        match self.unit.as_str() {
+            "s" => format!("{:.2} ms", value * 1000.0),
+            unit => format!("{value:.1} {unit}"),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bare = self.bare.map(|bare| self.amount(bare)).unwrap_or_default();
+        let ratio = self
+            .bare
+            .map(|bare| format!("{:.2}", self.crux / bare))
+            .unwrap_or_default();
+        let crux = self.amount(self.crux);
+        write!(f, "{:<34} {crux:>12} {bare:>12} {ratio:>8}  ", self.name)?;
+        match self.target {
+            Target::Times(times, 0.0) => write!(f, "at most {times} times")?,
+            Target::Times(times, plus) => {
+                write!(f, "at most {times} times + {:.0} ms", plus * 1000.0)?;
+            }
+            Target::Most(most) => write!(f, "at most {}", self.amount(most))?,
+            Target::None => {}
+        }
+        match self.verdict() {
+            Some(true) => write!(f, ": met"),
+            Some(false) => write!(f, ": MISSED"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The median of several runs.
+pub(super) fn median(runs: u32, mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let mut times = (0..runs).map(|_| once()).collect::<Result<Vec<f64>>>()?;
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_is_met_up_to_its_limit() {
+        let row = |crux| Row::seconds("x".into(), crux, 1.0, Target::Times(3.0, 0.5));
+        assert_eq!(row(3.5).verdict(), Some(true));
+        assert_eq!(row(3.6).verdict(), Some(false));
+    }
+
+    #[test]
+    fn median_is_the_middle_of_the_sorted_runs() {
+        let mut values = [5.0, 1.0, 3.0].into_iter();
+        assert_eq!(median(3, || Ok(values.next().unwrap())).unwrap(), 3.0);
+    }
+}

@@ -1,0 +1,147 @@
+//! Tables of many mounts, against the bare system calls.
+//!
+//! Kind: effect.
+
+use super::measure::{Row, Target, median};
+use anyhow::{Context as _, Result};
+use crux_tests::blueprint::many;
+use crux_tests::mounting::{self, Depth, Kind};
+use crux_tests::{Container, Lab, Programs, Setup, in_child, peak_of_children};
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+const COUNTS: [usize; 4] = [0, 100, 1_000, 10_000];
+const AUTO: [&str; 2] = ["--external", "auto"];
+const TARGET: Target = Target::Times(3.0, 0.005);
+/// From 1,000 to 10,000 mounts.
+const GROWTH: f64 = 12.0;
+const MEBIBYTES: f64 = 16.0;
+
+pub(super) fn run(programs: &Programs, runs: u32) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for count in COUNTS {
+        let programs = programs.clone();
+        let answer = Lab::with_programs(Setup::ROOT, programs, |lab| {
+            Ok(serde_json::to_vec(&measure(lab, count, runs)?)?)
+        });
+        let answer = answer.with_context(|| format!("with {count} mounts"))?;
+        rows.extend(serde_json::from_slice::<Vec<Row>>(&answer)?);
+    }
+    let growths = ["dump", "restore"].map(|what| growth(&rows, what));
+    rows.extend(growths.into_iter().flatten());
+    Ok(rows)
+}
+
+fn growth(rows: &[Row], what: &str) -> Option<Row> {
+    let find = |count: usize| rows.iter().find(|row| row.name == name(what, count));
+    let (small, large) = (find(1_000)?, find(10_000)?);
+    let target = Target::Times(GROWTH, 0.0);
+    Some(Row::seconds(
+        format!("{what}: 10,000 against 1,000"),
+        large.crux,
+        small.crux,
+        target,
+    ))
+}
+
+fn name(what: &str, count: usize) -> String {
+    format!("{what} of {count} mounts")
+}
+
+fn measure(lab: &Lab, count: usize, runs: u32) -> Result<Vec<Row>> {
+    let root = many::prepare(lab, count)?;
+    let images = lab.path("images");
+    let container = many::start(lab, &root, count)?;
+    let reading = median(runs, || read_and_walk(&container, count))?;
+    let dumping = median(runs, || dump(lab, &container, &images))?;
+    let dump_peak = peak(|| dump(lab, &container, &images))?;
+    drop(container);
+    let making = median(runs, || make(&root, count))?;
+    let restoring = median(runs, || restore(lab, &images))?;
+    let restore_peak = peak(|| restore(lab, &images))?;
+    let limit = match count {
+        1_000 => Target::Most(MEBIBYTES),
+        _ => Target::None,
+    };
+    Ok(vec![
+        Row::seconds(name("dump", count), dumping, reading, TARGET),
+        Row::seconds(name("restore", count), restoring, making, TARGET),
+        Row::mebibytes(
+            format!("memory of {}", name("dump", count)),
+            dump_peak,
+            limit,
+        ),
+        Row::mebibytes(
+            format!("memory of {}", name("restore", count)),
+            restore_peak,
+            limit,
+        ),
+    ])
+}
+
+fn dump(lab: &Lab, container: &Container, images: &Path) -> Result<f64> {
+    if images.exists() {
+        fs::remove_dir_all(images)?;
+    }
+    let start = Instant::now();
+    lab.programs
+        .dump(container.pid, images, &AUTO)?
+        .success("crux-dump")?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn restore(lab: &Lab, images: &Path) -> Result<f64> {
+    let options = ["--external", "auto", "--", "/bin/true"];
+    let start = Instant::now();
+    lab.programs
+        .restore(images, &options)?
+        .finish()?
+        .success("crux-restore")?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// In a process of its own, as the kernel keeps one maximum for all children.
+fn peak(job: impl FnOnce() -> Result<f64>) -> Result<f64> {
+    let answer = in_child(|| {
+        job()?;
+        Ok(peak_of_children()?.to_le_bytes().to_vec())
+    })?;
+    let bytes = answer.try_into().ok().context("eight bytes")?;
+    Ok(u64::from_le_bytes(bytes) as f64 / f64::from(1 << 20))
+}
+
+/// What a dump has to read at the least.
+fn read_and_walk(container: &Container, count: usize) -> Result<f64> {
+    let start = Instant::now();
+    fs::read(format!("/proc/{}/mountinfo", container.pid)).context("mountinfo")?;
+    for tree in many::own_tmpfs(&container.path("/"), count) {
+        walk(&tree)?;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn walk(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).with_context(|| format!("{directory:?}"))? {
+        let entry = entry?;
+        if entry.metadata()?.is_dir() {
+            walk(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The system calls, in a namespace that has only the root before.
+fn make(root: &Path, count: usize) -> Result<f64> {
+    let answer = in_child(|| {
+        crux_tests::new_mount_namespace()?;
+        mounting::propagation(Path::new("/"), Kind::Private, Depth::Tree)?;
+        mounting::bind(root, root, Depth::One)?;
+        let start = Instant::now();
+        many::make(root, count)?;
+        Ok(start.elapsed().as_secs_f64().to_le_bytes().to_vec())
+    })?;
+    Ok(f64::from_le_bytes(
+        answer.try_into().ok().context("eight bytes")?,
+    ))
+}

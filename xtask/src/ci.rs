@@ -1,0 +1,49 @@
+//! `cargo xtask ci`: everything that has to pass before a change is merged.
+//!
+//! Kind: shell.
+
+use crate::cargo::{cargo, succeed};
+use anyhow::{Context as _, Result};
+use std::time::Instant;
+
+/// The steps, the quick ones first.
+const STEPS: [(&str, &[&str]); 5] = [
+    ("format", &["fmt", "--all", "--check"]),
+    ("tidy", &["xtask", "tidy"]),
+    (
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    ("tests", &["xtask", "test", "--require"]),
+    (
+        "documentation",
+        &["doc", "--workspace", "--no-deps", "--quiet"],
+    ),
+];
+
+pub(crate) fn run() -> Result<()> {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    for (name, arguments) in STEPS {
+        println!("=== {name}: cargo {}", arguments.join(" "));
+        let step = Instant::now();
+        let mut command = cargo(arguments);
+        if name == "documentation" {
+            command.env("RUSTDOCFLAGS", "-D warnings");
+        }
+        succeed(&mut command).with_context(|| format!("{name} failed"))?;
+        times.push((name, step.elapsed()));
+    }
+    println!("\nAll passed:");
+    for (name, time) in times.into_iter().chain([("in all", start.elapsed())]) {
+        println!("  {name:<14} {:>7.1} s", time.as_secs_f64());
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! `cargo xtask test`: the tests, by tier.
+//!
+//! Kind: shell. A tier is in the names of its tests: `userns_`, `root_`, `vm_`,
+//! and no prefix for those that need nothing.
+
+use crate::cargo::{cargo, has, succeed};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only this tier (may be given several times)
+    #[arg(long)]
+    tier: Vec<Tier>,
+    /// Fail if a tier that was asked for cannot run (with CI=true: always, but for vm)
+    #[arg(long)]
+    require: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tier {
+    /// No privilege
+    Unit,
+    /// A user namespace
+    Userns,
+    /// Real root
+    Root,
+    /// Other kernels
+    Vm,
+}
+
+impl Tier {
+    const ALL: [Self; 4] = [Self::Unit, Self::Userns, Self::Root, Self::Vm];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Userns => "userns",
+            Self::Root => "root",
+            Self::Vm => "vm",
+        }
+    }
+
+    /// Why this machine cannot run it.
+    fn obstacle(self) -> Option<String> {
+        match self {
+            Self::Unit => None,
+            Self::Userns => no_user_namespace(),
+            Self::Root => no_root().or_else(no_busybox),
+            Self::Vm => Some("there is no VM tier yet: docs/roadmap.md".into()),
+        }
+    }
+
+    /// The arguments of libtest that choose it, for when there is no nextest.
+    fn plain_filters(self) -> &'static [&'static str] {
+        match self {
+            Self::Unit => &["--skip", "userns_", "--skip", "root_", "--skip", "vm_"],
+            Self::Userns => &["userns_"],
+            Self::Root => &["root_"],
+            Self::Vm => &["vm_"],
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What became of a tier.
+enum Outcome {
+    Passed,
+    Failed,
+    NotRun(String),
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins"]))?;
+    let tiers = match options.tier.as_slice() {
+        [] => &Tier::ALL[..],
+        chosen => chosen,
+    };
+    let runner = Runner::choose();
+    let outcomes: Vec<_> = tiers.iter().map(|&tier| (tier, runner.run(tier))).collect();
+    report(&outcomes);
+    judge(options, &outcomes)
+}
+
+fn report(outcomes: &[(Tier, Outcome)]) {
+    println!("\nTiers:");
+    for (tier, outcome) in outcomes {
+        match outcome {
+            Outcome::Passed => println!("  {tier:<8} passed"),
+            Outcome::Failed => println!("  {tier:<8} FAILED"),
+            Outcome::NotRun(why) => println!("  {tier:<8} NOT RUN: {why}"),
+        }
+    }
+}
+
+fn judge(options: &Options, outcomes: &[(Tier, Outcome)]) -> Result<()> {
+    let required = |tier| match options.tier.is_empty() {
+        // There is no VM tier to require, unless it is asked for by name.
+        true => (options.require || in_ci()) && tier != Tier::Vm,
+        false => options.require || in_ci(),
+    };
+    let bad = outcomes.iter().filter(|(tier, outcome)| match outcome {
+        Outcome::Passed => false,
+        Outcome::Failed => true,
+        Outcome::NotRun(_) => required(*tier),
+    });
+    let names: Vec<_> = bad.map(|(tier, _)| tier.name()).collect();
+    if !names.is_empty() {
+        bail!("not passed: {}", names.join(", "));
+    }
+    Ok(())
+}
+
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
+/// What runs the tests.
+enum Runner {
+    /// A process for each test, with a limit on its time.
+    Nextest,
+    /// `cargo test`, one test after the other.
+    Plain,
+}
+
+impl Runner {
+    fn choose() -> Self {
+        if has(&["nextest", "--version"]) {
+            return Self::Nextest;
+        }
+        eprintln!(
+            "There is no cargo-nextest: using `cargo test` with one thread. Tests of one \
+             program then share a process, and one that hangs is not ended."
+        );
+        Self::Plain
+    }
+
+    fn run(&self, tier: Tier) -> Outcome {
+        if let Some(why) = tier.obstacle() {
+            eprintln!("\n*** The {tier} tier is NOT RUN: {why}\n");
+            return Outcome::NotRun(why);
+        }
+        println!("\n=== {tier} tier");
+        match succeed(&mut self.command(tier)) {
+            Ok(()) => Outcome::Passed,
+            Err(error) => {
+                eprintln!("{error:#}");
+                Outcome::Failed
+            }
+        }
+    }
+
+    fn command(&self, tier: Tier) -> Command {
+        match self {
+            Self::Nextest => {
+                let mut command = cargo(["nextest", "run", "--workspace", "--profile"]);
+                // A tier without a test in some package is no failure.
+                command.args([tier.name(), "--no-tests", "warn"]);
+                command
+            }
+            Self::Plain => {
+                let mut command = cargo(["test", "--workspace", "--lib", "--bins", "--tests"]);
+                command
+                    .args(["--", "--test-threads=1"])
+                    .args(tier.plain_filters());
+                command
+            }
+        }
+    }
+}
+
+fn no_user_namespace() -> Option<String> {
+    let mut probe = Command::new("unshare");
+    probe.args(["--user", "--mount", "--map-root-user", "true"]);
+    let works = probe
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    (!works).then(|| "this machine does not let us make a user namespace".into())
+}
+
+fn no_root() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("it needs root (`sudo -E cargo xtask test --tier root`)".into());
+    }
+    let mut probe = Command::new("unshare");
+    probe.args(["--mount", "--net", "--ipc", "--pid", "--fork", "true"]);
+    let works = probe
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    (!works).then(|| "root cannot make namespaces here (CAP_SYS_ADMIN is missing)".into())
+}
+
+fn no_busybox() -> Option<String> {
+    let there = ["/bin/busybox", "/usr/bin/busybox"]
+        .iter()
+        .any(|at| Path::new(at).exists());
+    (!there).then(|| "the containers need a shell: `apt-get install busybox-static`".into())
+}
