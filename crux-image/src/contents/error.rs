@@ -3,6 +3,7 @@
 //! Kind: pure.
 
 use super::BytesError;
+use crate::codec::CodecError;
 use std::io;
 
 /// Why a contents member could not be read or written.
@@ -65,7 +66,7 @@ pub enum FormatError {
     },
     /// A frame does not hold entries.
     #[error("decode the contents index: {0}")]
-    Decode(String),
+    Decode(#[from] CodecError),
     /// An entry breaks a rule.
     #[error("read the contents index: entry {entry} {rule}")]
     Rule {

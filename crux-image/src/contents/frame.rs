@@ -5,7 +5,7 @@
 //! somewhere else than where it was written is refused.
 
 use super::{Entry, FormatError};
-use bincode::Options as _;
+use crate::codec;
 
 /// A frame is closed once it has this many bytes.
 const TARGET: usize = 64 << 10;
@@ -31,10 +31,9 @@ impl Batch {
         }
     }
 
-    pub(super) fn push(&mut self, entry: &Entry) -> Result<(), FormatError> {
-        encode(entry, &mut self.bytes)?;
+    pub(super) fn push(&mut self, entry: &Entry) {
+        self.bytes.extend_from_slice(&codec::encode(entry));
         self.entries += 1;
-        Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -88,7 +87,7 @@ impl Prefix {
         if checksum(offset, bytes) != self.crc32 {
             return Err(FormatError::FrameChecksum { offset });
         }
-        decode(bytes)
+        Ok(codec::decode(bytes, u64::from(LIMIT))?)
     }
 }
 
@@ -104,21 +103,4 @@ fn checksum(offset: u64, bytes: &[u8]) -> u32 {
     hasher.update(&offset.to_le_bytes());
     hasher.update(bytes);
     hasher.finalize()
-}
-
-fn encode(entry: &Entry, into: &mut Vec<u8>) -> Result<(), FormatError> {
-    let options = bincode::DefaultOptions::new().with_fixint_encoding();
-    options
-        .serialize_into(into, entry)
-        .map_err(|e| FormatError::Decode(e.to_string()))
-}
-
-fn decode(bytes: &[u8]) -> Result<Vec<Entry>, FormatError> {
-    let options = bincode::DefaultOptions::new()
-        .with_fixint_encoding()
-        .with_limit(u64::from(LIMIT))
-        .reject_trailing_bytes();
-    options
-        .deserialize(bytes)
-        .map_err(|e| FormatError::Decode(e.to_string()))
 }

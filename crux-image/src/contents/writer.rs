@@ -65,7 +65,7 @@ impl<W: Write + Seek> ContentsWriter<W> {
         open.grammar
             .take(entry)
             .map_err(|rule| FormatError::Rule { entry: at, rule })?;
-        self.batch.push(entry)?;
+        self.batch.push(entry);
         if self.batch.is_full() {
             self.write_frame()?;
         }
