@@ -4,16 +4,17 @@
 //! namespace: a mount can be cloned only from within its own.
 
 use super::inside;
-use super::peel::quiet_clone;
+use super::peel::{Copy, PeelError, quiet_clone};
 use super::roots::Roots;
 use super::{Collected, DumpError};
 use crate::contents;
-use crate::judge::{ContentsWork, Orphan, Place, SeenMount, View};
+use crate::judge::{ContentsWork, Orphan, Place, SeenMount, Tree, View};
 use crux_image::contents::{
     ContentsWriter, Entry, FormatError, Metadata, Mode, Name, Section, Timestamp,
 };
 use crux_image::mounts::{FileKind, OriginIndex};
 use crux_image::path::RelPath;
+use crux_mount::ids::MountId;
 use crux_mount::mountinfo;
 use crux_mount::sys;
 use rustix::fs::OFlags;
@@ -120,8 +121,51 @@ const UNKNOWN: Metadata = Metadata {
 struct Collector<'a> {
     collected: &'a Collected,
     entries: HashMap<SeenMount, &'a mountinfo::Entry>,
-    /// The namespace that this thread is in.
-    here: Option<usize>,
+    /// The copy of a namespace that this thread is in.
+    here: Option<Here>,
+}
+
+/// A copy of a namespace of the container.
+struct Here {
+    namespace: usize,
+    tree: Tree,
+    nodes: HashMap<MountId, usize>,
+    copy: Copy,
+}
+
+impl Here {
+    fn new(collected: &Collected, namespace: usize) -> Result<Self, String> {
+        let space = &collected.seen.container[namespace];
+        let tree = Tree::new(space.pid, &space.table).map_err(|error| error.to_string())?;
+        let nodes = tree
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(at, node)| (space.table[node.entry].id, at))
+            .collect();
+        let copy = Copy::new(&collected.processes[namespace]).map_err(|error| error.to_string())?;
+        copy.make_quiet().map_err(|error| error.to_string())?;
+        Ok(Self {
+            namespace,
+            tree,
+            nodes,
+            copy,
+        })
+    }
+
+    fn open(&self, id: MountId) -> Result<OwnedFd, PeelError> {
+        let found = self
+            .nodes
+            .get(&id)
+            .and_then(|&node| self.tree.counterpart(node, &self.copy.tree));
+        let node = found.ok_or(PeelError::Copy("does not have it"))?;
+        let root = self.copy.open(node)?;
+        // What is mounted on it would hide a part.
+        match self.copy.tree.has_children(node) {
+            true => quiet_clone(&root),
+            false => Ok(root),
+        }
+    }
 }
 
 impl Collector<'_> {
@@ -226,7 +270,7 @@ impl Collector<'_> {
                 reason.clone_from(failure);
                 continue;
             }
-            match self.clone(mount) {
+            match self.copied(mount) {
                 Ok(clone) => return Ok(clone),
                 Err(error) => reason = error,
             }
@@ -237,15 +281,23 @@ impl Collector<'_> {
         })
     }
 
-    fn clone(&mut self, mount: SeenMount) -> Result<OwnedFd, String> {
-        let process = &self.collected.processes[mount.namespace];
-        if self.here != Some(mount.namespace) {
-            inside::enter(process).map_err(|error| error.to_string())?;
-            self.here = Some(mount.namespace);
+    /// The root of a mount, in a copy of its namespace that nobody shares and that reading does not
+    /// change. One copy serves for all: the kernel takes long to end a clone of a single mount, and as long to end
+    /// a namespace.
+    fn copied(&mut self, mount: SeenMount) -> Result<OwnedFd, String> {
+        if self
+            .here
+            .as_ref()
+            .is_none_or(|here| here.namespace != mount.namespace)
+        {
+            self.here = None;
+            self.here = Some(Here::new(self.collected, mount.namespace)?);
         }
-        let root = super::roots::visible(process, self.entries[&mount]);
-        let root = root.ok_or("another mount hides it now".to_owned())?;
-        quiet_clone(&root).map_err(|error| error.to_string())
+        let here = self
+            .here
+            .as_ref()
+            .ok_or("there is no copy of its namespace")?;
+        here.open(mount.id).map_err(|error| error.to_string())
     }
 
     fn place(&self, mount: SeenMount) -> Place {

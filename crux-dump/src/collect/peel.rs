@@ -80,14 +80,14 @@ fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, 
 }
 
 /// A private copy of a mount namespace, which this thread is in.
-struct Copy {
+pub(super) struct Copy {
     table: Vec<Entry>,
-    tree: Tree,
+    pub(super) tree: Tree,
     root: OwnedFd,
 }
 
 impl Copy {
-    fn new(process: &Process) -> Result<Self, PeelError> {
+    pub(super) fn new(process: &Process) -> Result<Self, PeelError> {
         let own = inside::own_directory()?;
         inside::enter(process)?;
         sys::unshare_mount_namespace()?;
@@ -108,6 +108,13 @@ impl Copy {
         Ok(Self { table, tree, root })
     }
 
+    /// Makes every mount of the copy one that reading does not change.
+    pub(super) fn make_quiet(&self) -> Result<(), SysError> {
+        let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
+        let clear = libc::MOUNT_ATTR__ATIME;
+        sys::mount_setattr_recursive(self.root.as_fd(), set, clear, 0, None)
+    }
+
     fn id(&self, node: usize) -> MountId {
         self.table[self.tree.nodes[node].entry].id
     }
@@ -122,7 +129,8 @@ impl Copy {
         quiet_clone(&self.open(target)?)
     }
 
-    fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
+    /// The root of a mount of the copy, if its path leads there.
+    pub(super) fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
         let path = RelPath::from_absolute(&self.table[self.tree.nodes[node].entry].mountpoint)
             .map_err(|_| PeelError::Copy("has a mountpoint that is no path"))?;
         let fd = inside::open_across(self.root.as_fd(), &path)?;
