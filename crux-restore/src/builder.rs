@@ -34,8 +34,9 @@ pub(crate) fn build(work: impl FnOnce() -> Result<Built, Failure>) -> Result<Bui
         SocketFlags::CLOEXEC,
         None,
     )
-    .map_err(|errno| format!("socketpair: {errno}"))?;
-    let Some(pid) = sys::fork().map_err(|error| error.to_string())? else {
+    .map_err(|errno| undone(format!("start the builder: socketpair: {errno}")))?;
+    let Some(pid) = sys::fork().map_err(|error| undone(format!("start the builder: {error}")))?
+    else {
         drop(ours);
         // RACE: the supervisor may have died before the signal was set.
         let tied = set_parent_process_death_signal(Some(Signal::KILL));
