@@ -4,7 +4,7 @@
 //! namespace: a mount can be cloned only from within its own.
 
 use super::inside;
-use super::peel::quiet_clone;
+use super::peel::{quiet_clone, quiet_copy};
 use super::roots::Roots;
 use super::{Collected, DumpError};
 use crate::contents;
@@ -17,9 +17,9 @@ use crux_image::path::RelPath;
 use crux_mount::mountinfo;
 use crux_mount::sys;
 use rustix::fs::OFlags;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Records the contents of every file system of `work`, in its order.
 pub fn collect(
@@ -35,6 +35,7 @@ pub fn collect(
         let mut collector = Collector {
             collected,
             entries: by_id(collected),
+            holders: holders(collected),
             here: None,
         };
         work.iter()
@@ -58,6 +59,17 @@ fn by_id(collected: &Collected) -> HashMap<SeenMount, &mountinfo::Entry> {
         })
     });
     entries.collect()
+}
+
+/// The mounts on which something is mounted.
+fn holders(collected: &Collected) -> HashSet<SeenMount> {
+    let spaces = collected.seen.container.iter().enumerate();
+    let parents = spaces.flat_map(|(namespace, space)| {
+        let id = |entry: &mountinfo::Entry| entry.parent;
+        let parents = space.table.iter().map(id);
+        parents.map(move |id| SeenMount { namespace, id })
+    });
+    parents.collect()
 }
 
 /// The directories above parts of a file system whose root no mount shows. Nobody can see them, so
@@ -120,8 +132,17 @@ const UNKNOWN: Metadata = Metadata {
 struct Collector<'a> {
     collected: &'a Collected,
     entries: HashMap<SeenMount, &'a mountinfo::Entry>,
-    /// The namespace that this thread is in.
-    here: Option<usize>,
+    holders: HashSet<SeenMount>,
+    /// Where this thread is.
+    here: Option<Here>,
+}
+
+/// The namespace that a thread is in.
+struct Here {
+    /// Which of the container's.
+    namespace: usize,
+    /// The root directory of a quiet copy, if it is in that and not in the namespace itself.
+    copy: Option<OwnedFd>,
 }
 
 impl Collector<'_> {
@@ -237,15 +258,39 @@ impl Collector<'_> {
         })
     }
 
+    /// The mount itself in a quiet copy of its namespace, or a quiet clone of it.
     fn clone(&mut self, mount: SeenMount) -> Result<OwnedFd, String> {
-        let process = &self.collected.processes[mount.namespace];
-        if self.here != Some(mount.namespace) {
-            inside::enter(process).map_err(|error| error.to_string())?;
-            self.here = Some(mount.namespace);
-        }
-        let root = super::roots::visible(process, self.entries[&mount]);
+        let collected = self.collected;
+        let (entry, fact) = (self.entries[&mount], collected.seen.roots.get(&mount.id));
+        let has_mounts = self.holders.contains(&mount);
+        let root = match self.go(mount.namespace)? {
+            None => super::roots::visible(&collected.processes[mount.namespace], entry),
+            Some(copy) => {
+                let found = fact.and_then(|fact| super::roots::counterpart(copy, entry, fact));
+                match found {
+                    Some(root) if !has_mounts => return Ok(root),
+                    other => other,
+                }
+            }
+        };
         let root = root.ok_or("another mount hides it now".to_owned())?;
         quiet_clone(&root).map_err(|error| error.to_string())
+    }
+
+    /// Goes to a namespace: the root directory of its copy, where there is one.
+    fn go(&mut self, namespace: usize) -> Result<Option<BorrowedFd<'_>>, String> {
+        if self.here.as_ref().map(|here| here.namespace) != Some(namespace) {
+            let process = &self.collected.processes[namespace];
+            let copy = match self.collected.seen.container[namespace].owner {
+                // In a copy of a user namespace's, all mounts are locked as they are.
+                Some(_) => inside::enter(process).map(|()| None),
+                None => quiet_copy(process).map(Some),
+            };
+            let copy = copy.map_err(|error| error.to_string())?;
+            self.here = Some(Here { namespace, copy });
+        }
+        let copy = self.here.as_ref().and_then(|here| here.copy.as_ref());
+        Ok(copy.map(AsFd::as_fd))
     }
 
     fn place(&self, mount: SeenMount) -> Place {

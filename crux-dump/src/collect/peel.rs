@@ -156,6 +156,19 @@ pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
     Ok(clone)
 }
 
+/// Puts this thread into a copy of the namespace in which every mount is private and reading
+/// changes nothing; its root directory. One copy costs less than a few clones: each clone
+/// ends with a grace period of the kernel's (RCU), and a copy with one for all its mounts.
+pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
+    inside::enter(process)?;
+    sys::unshare_mount_namespace()?;
+    let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
+    let clear = libc::MOUNT_ATTR__ATIME;
+    sys::mount_setattr_recursive(root.as_fd(), set, clear, libc::MS_PRIVATE, None)?;
+    Ok(root)
+}
+
 fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
     let mut file = sys::open_process_file(own.as_fd(), "mountinfo")?;
     let mut bytes = Vec::new();
