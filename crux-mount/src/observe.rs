@@ -152,8 +152,18 @@ fn read_all(process: BorrowedFd<'_>, features: &Features) -> Result<Reading, Obs
         id,
         root: task_root(process)?,
         table: read_table(process)?,
-        listed: id.map(|id| sys::list_mounts(Some(id))).transpose()?,
+        listed: id.map(list).transpose()?.flatten(),
     })
+}
+
+/// All mounts of a namespace, if the kernel finds its root. KERNEL: it looks for that
+/// among mounts with a higher id than the namespace's base (`grab_requested_root`,
+/// fs/namespace.c), and a root may have been attached that was made before the base.
+fn list(namespace: MountNsId) -> Result<Option<Vec<UniqueMountId>>, sys::SysError> {
+    match sys::list_mounts(Some(namespace)) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(None),
+        listed => listed.map(Some),
+    }
 }
 
 fn task_root(process: BorrowedFd<'_>) -> Result<TaskRoot, ObserveError> {

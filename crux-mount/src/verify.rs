@@ -75,6 +75,7 @@ struct Verifier<'a> {
     groups: Bijection<GroupIndex, PeerGroupId>,
     /// Which device each own origin turned out to be, and the reverse.
     devices: Bijection<OriginIndex, Device>,
+    keyed: HashMap<(OwnFsType, NamespaceContext), OriginIndex>,
     /// Masters can only be compared when all groups are known.
     masters: Vec<(Place, Option<Master>, Option<PeerGroupId>)>,
     differences: Vec<Difference>,
@@ -93,6 +94,7 @@ impl<'a> Verifier<'a> {
             externals,
             groups: Bijection::default(),
             devices: Bijection::default(),
+            keyed: HashMap::new(),
             masters: Vec::new(),
             differences: Vec::new(),
         }
@@ -159,9 +161,9 @@ impl<'a> Verifier<'a> {
 
     fn own(&mut self, place: &Place, mount: &Mount, own: &OwnFileSystem, entry: &Entry) {
         self.same_bytes(place, "type", own.fs_type.name().as_bytes(), &entry.fs_type);
-        // One superblock for several mounts of the caller's: its source is the first mounter's.
+        self.same_bytes(place, "source", &own.source, &entry.source);
+        // Those of a superblock that the host has as well are the host's.
         if !is_callers(own) {
-            self.same_bytes(place, "source", &own.source, &entry.source);
             self.same(
                 place,
                 "superblock flags",
@@ -175,8 +177,21 @@ impl<'a> Verifier<'a> {
         let recorded = Options::recorded(&own.options);
         let live = Options::live(&entry.options);
         self.same(place, "options", &recorded, &live);
-        if let Some((recorded, live)) = self.devices.pair(mount.origin, entry.device) {
+        let origin = self.representative(mount.origin, own);
+        if let Some((recorded, live)) = self.devices.pair(origin, entry.device) {
             self.differ(place, "the file system", recorded, live);
+        }
+    }
+
+    /// The first of the origins that have one superblock: a sysfs or mqueue that is
+    /// mounted anew is found again, and shows the source of each mounter.
+    fn representative(&mut self, origin: OriginIndex, own: &OwnFileSystem) -> OriginIndex {
+        match own.fs_type {
+            OwnFsType::Sysfs | OwnFsType::Mqueue => *self
+                .keyed
+                .entry((own.fs_type, own.context))
+                .or_insert(origin),
+            _ => origin,
         }
     }
 

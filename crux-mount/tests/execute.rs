@@ -6,7 +6,7 @@ use crux_image::mounts::{
     Propagation, SuperblockFlags,
 };
 use crux_image::path::RelPath;
-use crux_mount::exec::{Setup, execute};
+use crux_mount::exec::{Pinning, Setup, execute};
 use crux_mount::mountinfo;
 use crux_mount::plan::plan;
 use crux_mount::verify::verify;
@@ -60,6 +60,7 @@ fn rebuild(mounts: &Mounts) {
         mounts,
         sources: Vec::new(),
         outside: Vec::new(),
+        pinning: Pinning::NotWanted,
         fill: &mut fill,
     };
     let built = execute(&plan, setup).unwrap_or_else(|error| panic!("{error}"));

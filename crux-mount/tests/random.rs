@@ -10,7 +10,7 @@ use crux_image::mounts::{
 };
 use crux_image::path::RelPath;
 use crux_mount::arbitrary;
-use crux_mount::exec::{Built, Setup, Source, execute};
+use crux_mount::exec::{Built, Pinning, Setup, Source, execute};
 use crux_mount::ids::PeerGroupId;
 use crux_mount::mountinfo::{self, Entry};
 use crux_mount::plan::plan;
@@ -74,6 +74,7 @@ fn rebuild(recorded: &Mounts, scratch: &OwnedFd) -> Result<(), String> {
         mounts: recorded,
         sources: host.sources,
         outside: host.outside,
+        pinning: Pinning::NotWanted,
         fill: &mut fill,
     };
     let built = execute(&plan, setup).map_err(|error| format!("{error}\n{plan}"))?;

@@ -3,7 +3,8 @@
 //! Kind: effect. It ends with the supervisor, and everything it made ends with it
 //! unless it was handed over.
 
-use crux_mount::exec::{Built, BuiltNamespace, ExecError};
+use crate::failure::{Exit, Failure};
+use crux_mount::exec::{Built, BuiltNamespace};
 use crux_mount::sys;
 use rustix::io::{IoSlice, IoSliceMut};
 use rustix::net::{
@@ -18,11 +19,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Descriptors in one message; the kernel allows 253 (`SCM_MAX_FD`).
 const BATCH: usize = 200;
+/// The first byte of a message that says what was built; that of a failure is its exit code.
+const BUILT: u8 = b'B';
 /// Bytes of a message; longer causes are cut.
 const TEXT: usize = 32 << 10;
 
 /// Runs `work` in a process of its own.
-pub(crate) fn build(work: impl FnOnce() -> Result<Built, ExecError>) -> Result<Built, String> {
+pub(crate) fn build(work: impl FnOnce() -> Result<Built, Failure>) -> Result<Built, Failure> {
+    let undone = |cause: String| Failure::new(Exit::Undone, cause);
     let supervisor = rustix::process::getpid();
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
@@ -30,8 +34,9 @@ pub(crate) fn build(work: impl FnOnce() -> Result<Built, ExecError>) -> Result<B
         SocketFlags::CLOEXEC,
         None,
     )
-    .map_err(|errno| format!("socketpair: {errno}"))?;
-    let Some(pid) = sys::fork().map_err(|error| error.to_string())? else {
+    .map_err(|errno| undone(format!("start the builder: socketpair: {errno}")))?;
+    let Some(pid) = sys::fork().map_err(|error| undone(format!("start the builder: {error}")))?
+    else {
         drop(ours);
         // RACE: the supervisor may have died before the signal was set.
         let tied = set_parent_process_death_signal(Some(Signal::KILL));
@@ -44,8 +49,10 @@ pub(crate) fn build(work: impl FnOnce() -> Result<Built, ExecError>) -> Result<B
     let received = receive(&ours);
     // It has nothing left to do but to let go of the yard.
     drop(ours);
-    let status = reap(pid)?;
-    received.map_err(|cause| cause.unwrap_or(format!("build: the builder ended early ({status})")))
+    let status = reap(pid).map_err(undone)?;
+    received.map_err(|failure| {
+        failure.unwrap_or_else(|| undone(format!("build: the builder ended early ({status})")))
+    })
 }
 
 fn reap(pid: Pid) -> Result<String, String> {
@@ -59,11 +66,12 @@ fn reap(pid: Pid) -> Result<String, String> {
     }
 }
 
-fn send(socket: &OwnedFd, result: Result<Built, ExecError>) {
+fn send(socket: &OwnedFd, result: Result<Built, Failure>) {
     let (text, descriptors) = match result {
         Ok(built) => pack(built),
-        Err(error) => {
-            let mut text = format!("E{error}").into_bytes();
+        Err(failure) => {
+            let mut text = vec![failure.exit as u8];
+            text.extend_from_slice(failure.message.as_bytes());
             text.truncate(TEXT);
             (text, Vec::new())
         }
@@ -95,7 +103,7 @@ fn pack(built: Built) -> (Vec<u8>, Vec<OwnedFd>) {
     let head = counts
         .iter()
         .flat_map(|count| (*count as u64).to_le_bytes());
-    let text = std::iter::once(b'B').chain(head).collect();
+    let text = std::iter::once(BUILT).chain(head).collect();
     let each = |ns: BuiltNamespace| [ns.namespace, ns.root, ns.table];
     let descriptors = namespaces
         .into_iter()
@@ -121,14 +129,19 @@ fn transmit(socket: &OwnedFd, text: &[u8], descriptors: &[OwnedFd]) -> rustix::i
     )
 }
 
-/// What was built; or the cause, or nothing if the builder ended without a word.
-fn receive(socket: &OwnedFd) -> Result<Built, Option<String>> {
+/// What was built; or the failure, or nothing if the builder ended without a word.
+fn receive(socket: &OwnedFd) -> Result<Built, Option<Failure>> {
     let mut text = vec![0; TEXT];
     let mut descriptors = Vec::new();
     let length = receive_one(socket, &mut text, &mut descriptors)?;
     let (kind, rest) = text[..length].split_first().ok_or(None)?;
-    if *kind != b'B' {
-        return Err(Some(String::from_utf8_lossy(rest).into_owned()));
+    if *kind != BUILT {
+        let exit = if *kind == Exit::Image as u8 {
+            Exit::Image
+        } else {
+            Exit::Undone
+        };
+        return Err(Some(Failure::new(exit, String::from_utf8_lossy(rest))));
     }
     let counts: Vec<usize> = rest
         .as_chunks::<8>()
@@ -153,7 +166,7 @@ fn receive(socket: &OwnedFd) -> Result<Built, Option<String>> {
                     table: take()?,
                 })
             })
-            .collect::<Result<_, Option<String>>>()?,
+            .collect::<Result<_, Option<Failure>>>()?,
         terminals: (0..terminals).map(|_| take()).collect::<Result<_, _>>()?,
         net: (0..net).map(|_| take()).next().transpose()?,
         ipc: (0..ipc).map(|_| take()).next().transpose()?,
@@ -165,12 +178,17 @@ fn receive_one(
     socket: &OwnedFd,
     text: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
-) -> Result<usize, Option<String>> {
+) -> Result<usize, Option<Failure>> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(text)];
     let received = recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC);
-    let received = received.map_err(|errno| Some(format!("recvmsg: {errno}")))?;
+    let received = received.map_err(|errno| {
+        Some(Failure::new(
+            Exit::Undone,
+            format_args!("hear of the builder: recvmsg: {errno}"),
+        ))
+    })?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(more) = message {
             descriptors.extend(more);

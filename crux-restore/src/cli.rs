@@ -2,10 +2,12 @@
 //!
 //! Kind: shell. It says what was asked, not whether it makes sense for an image.
 
+use crate::failure::Exit;
 use clap::Parser;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Bring back what crux-dump has written.
 ///
@@ -112,6 +114,19 @@ fn unescape(text: &[u8]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Help and the version on stdout; what is wrong with a command line on stderr, as
+/// an error begins here.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // If stdout is closed there is nobody to help.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    eprint!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    ExitCode::from(Exit::Usage as u8)
 }
 
 /// The bytes of an operator's path.

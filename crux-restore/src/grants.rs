@@ -68,6 +68,14 @@ pub(crate) struct Request {
     relation: Relation,
     /// The option that grants it.
     option: String,
+    wish: WishState,
+}
+
+/// Whether the image names a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WishState {
+    Found,
+    Unknown,
 }
 
 /// One grant for each origin that is external, in the order of the image.
@@ -189,6 +197,10 @@ impl Ask {
             at: self.at.to_string(),
             relation: self.relation,
             option: self.option(external),
+            wish: external
+                .wish
+                .as_ref()
+                .map_or(WishState::Unknown, |_| WishState::Found),
         }
     }
 
@@ -336,19 +348,31 @@ impl fmt::Display for GrantError {
     }
 }
 
+/// The requests, and then the command line that grants them.
 fn missing(f: &mut fmt::Formatter<'_>, requests: &[Request]) -> fmt::Result {
-    let options: Vec<&str> = requests.iter().map(|r| r.option.as_str()).collect();
     let count = requests.len();
     let plural = if count == 1 { "" } else { "s" };
     write!(
         f,
-        "the image asks for {count} source{plural} of this host that nothing grants; \
-         grant all with --external auto, or each: {}",
-        options.join(" ")
+        "the image asks for {count} source{plural} of this host that nothing grants"
     )?;
     requests
         .iter()
-        .try_for_each(|request| write!(f, "\n  {request}"))
+        .try_for_each(|request| write!(f, "\n  {request}"))?;
+    // What the dumper found no path for, only a person can grant.
+    if requests
+        .iter()
+        .all(|request| request.wish == WishState::Found)
+    {
+        f.write_str(
+            "\nGrant all that the image names with --external auto, or only these with\n ",
+        )?;
+    } else {
+        f.write_str("\nGrant them, with a SOURCE where the image names none, by\n ")?;
+    }
+    requests
+        .iter()
+        .try_for_each(|request| write!(f, " {}", request.option))
 }
 
 impl fmt::Display for Request {
@@ -358,16 +382,14 @@ impl fmt::Display for Request {
             kind,
             fs_type,
             at,
-            relation,
-            option,
+            ..
         } = self;
         write!(f, "{name}: {kind} on {fs_type}, mounted at {at}")?;
-        f.write_str(match relation {
+        f.write_str(match self.relation {
             Relation::None => "",
             Relation::Slave => ", slave of the host's peer group",
             Relation::Peer => ", PEER of the host's: mounts made inside appear on the host",
-        })?;
-        write!(f, "  ({option})")
+        })
     }
 }
 

@@ -6,7 +6,10 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = crux_restore::cli::Options::parse();
+    let options = match crux_restore::cli::Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => return crux_restore::cli::usage(&error),
+    };
     match crux_restore::restore::run(&options) {
         Ok(code) => code,
         Err(failure) => {

@@ -2,6 +2,7 @@
 //!
 //! Kind: effect.
 
+use crate::failure::Exit;
 use crux_mount::exec::Built;
 use crux_mount::sys::{self, NamespaceKind, SysError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
@@ -15,9 +16,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// Exit codes of a shell for a command that cannot be run, or is not there.
-const CANNOT_RUN: i32 = 126;
-const NOT_FOUND: i32 = 127;
+/// Of the child, when it cannot become the command: the restore ends with it.
+const CANNOT_RUN: i32 = Exit::Undone as i32;
 
 /// Keeps the first namespace alive at `file`, which must not exist.
 pub(crate) fn pin(built: &Built, file: &Path) -> Result<(), String> {
@@ -75,11 +75,7 @@ fn exec(built: &Built, command: &[OsString]) -> i32 {
     let error = Command::new(&command[0]).args(&command[1..]).exec();
     let shown = command[0].display();
     eprintln!("Error: failed to run {shown} in the restored namespace: {error}");
-    if error.kind() == std::io::ErrorKind::NotFound {
-        NOT_FOUND
-    } else {
-        CANNOT_RUN
-    }
+    CANNOT_RUN
 }
 
 fn go_inside(built: &Built) -> Result<(), SysError> {

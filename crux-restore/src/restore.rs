@@ -5,16 +5,15 @@
 //! descriptors, which every early return does.
 
 use crate::cli::Options;
-use crate::contents;
+use crate::contents::{self, ContentsError};
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, GrantError};
 use crate::sources::{self, HostTable, Sources};
 use crate::{builder, host, release, report};
 use crux_image::contents::ContentsReader;
 use crux_image::directory::ImageReader;
-use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFileSystem};
-use crux_mount::exec::{Built, Setup, execute};
+use crux_mount::exec::{Built, Pinning, Setup, execute};
 use crux_mount::plan::{Plan, plan};
 use crux_mount::simulate::simulate;
 use crux_mount::{mountinfo, verify};
@@ -47,27 +46,31 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         .map_err(|problems| unfit(&problems))?;
     let mut contents = open_contents(&image, &mounts)?;
     host::raise_descriptor_limit();
+    let pinning = match options.pin {
+        Some(_) => Pinning::Wanted,
+        None => Pinning::NotWanted,
+    };
     let Sources {
         sources,
         outside,
         facts,
     } = sources;
     let built = builder::build(|| {
+        // A step that fails on the image's contents is the image's fault.
+        let mut exit = Exit::Undone;
         let mut fill = |own: &OwnFileSystem, root: BorrowedFd<'_>| match own.contents {
-            Contents::Tree(section) => fill_tree(root, section, contents.as_mut()),
+            Contents::Tree(section) => fill_tree(root, section, contents.as_mut(), &mut exit),
             Contents::Kernel | Contents::Terminals(_) => Ok(()),
         };
-        execute(
-            &plan,
-            Setup {
-                mounts: &mounts,
-                sources,
-                outside,
-                fill: &mut fill,
-            },
-        )
-    });
-    let built = built.or_exit(Exit::Undone)?;
+        let setup = Setup {
+            mounts: &mounts,
+            sources,
+            outside,
+            pinning,
+            fill: &mut fill,
+        };
+        execute(&plan, setup).map_err(|error| Failure::new(exit, error))
+    })?;
     check(&mounts, &facts, &built)?;
     host::unchanged(&before)?;
     finish(options, &mounts, &built)
@@ -98,10 +101,7 @@ fn unfit(problems: &[String]) -> Failure {
     Failure::new(Exit::Usage, message)
 }
 
-fn open_contents(
-    image: &ImageReader,
-    mounts: &Mounts,
-) -> Result<Option<ContentsReader<File>>, Failure> {
+fn open_contents(image: &ImageReader, mounts: &Mounts) -> Result<Option<ContentsReader>, Failure> {
     let has_tree = |origin: &Origin| match origin {
         Origin::Own(own) => matches!(own.contents, Contents::Tree(_)),
         Origin::External(_) => false,
@@ -109,20 +109,22 @@ fn open_contents(
     if !mounts.origins.iter().any(has_tree) {
         return Ok(None);
     }
-    let index = image.raw(MemberKind::ContentsIndex).or_exit(Exit::Image)?;
-    let data = image.raw(MemberKind::ContentsData).or_exit(Exit::Image)?;
-    ContentsReader::new(index, data)
-        .map(Some)
-        .or_exit(Exit::Image)
+    image.contents().map(Some).or_exit(Exit::Image)
 }
 
 fn fill_tree(
     root: BorrowedFd<'_>,
     section: crux_image::contents::Section,
-    reader: Option<&mut ContentsReader<File>>,
+    reader: Option<&mut ContentsReader>,
+    exit: &mut Exit,
 ) -> Result<(), String> {
     let reader = reader.ok_or("the image has no contents")?;
-    contents::apply(root, section, reader).map_err(|error| error.to_string())
+    contents::apply(root, section, reader).map_err(|error| {
+        if let ContentsError::Format(_) = error {
+            *exit = Exit::Image;
+        }
+        error.to_string()
+    })
 }
 
 /// Verification is not an option: a difference undoes the restore.

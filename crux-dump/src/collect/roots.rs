@@ -62,16 +62,6 @@ pub(super) fn visible(process: &Process, entry: &Entry) -> Option<OwnedFd> {
     (stat.mount == entry.id && stat.is_mount_root).then_some(fd)
 }
 
-/// The root of a mount in a copy of its namespace whose root directory is `copy`, if its path leads
-/// to the same directory there. Through which mount does not matter to what is in it.
-pub(super) fn counterpart(copy: BorrowedFd<'_>, entry: &Entry, fact: &RootFact) -> Option<OwnedFd> {
-    let path = RelPath::from_absolute(&entry.mountpoint).ok()?;
-    let fd = inside::open_across(copy, &path).ok()?;
-    let stat = sys::statx(&fd).ok()?;
-    let same = (stat.device, stat.ino) == (entry.device, fact.inode);
-    (same && stat.is_mount_root).then_some(fd)
-}
-
 impl Roots {
     fn add(&mut self, entry: &Entry, root: BorrowedFd<'_>) {
         if let Some(fact) = fact(entry, root) {

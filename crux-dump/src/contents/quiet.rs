@@ -9,20 +9,15 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-/// A descriptor (`O_PATH`) of the same file in a detached clone of its mount that is
-/// read-only and `noatime`; of the mount itself where that is so already and
-/// the kernel refuses a clone.
+/// A descriptor of the same file through a mount that is read-only or `noatime`: its own where that
+/// is so already, or a detached clone (the kernel takes long to end one, so whoever
+/// has many trees to record gives quiet mounts).
 pub(super) fn quiet(file: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
-    let refused = match clone(file) {
-        Ok(clone) => return Ok(clone),
-        Err(refused) => refused,
-    };
-    if is_quiet(file) {
-        let call = "fcntl(root, F_DUPFD_CLOEXEC)";
-        return rustix::io::fcntl_dupfd_cloexec(file, 0)
-            .map_err(|errno| ContentsError::Loud { call, errno });
+    if !is_quiet(file) {
+        return clone(file);
     }
-    Err(refused)
+    let call = "fcntl(root, F_DUPFD_CLOEXEC)";
+    rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(|errno| ContentsError::Loud { call, errno })
 }
 
 /// Whether the mount leaves access times alone.

@@ -35,19 +35,24 @@ pub(super) enum Provider {
     External,
 }
 
-/// Sorts the mounts by superblock, in the order of first appearance.
+/// Sorts the mounts by superblock, in the order of first appearance. The source that mountinfo shows belongs
+/// to the mount, not to the superblock: clones inherit it, but each mount(2) of a
+/// file system that the kernel finds again brings its own. So mounts of one sysfs or
+/// mqueue with other sources are made apart, and meet in one superblock.
 pub(super) fn sort(
     items: &[Item<'_>],
     relations: &[Relation],
     declared: &HashMap<usize, &str>,
     outside: &Outside<'_>,
 ) -> Vec<Superblock> {
-    let mut at: HashMap<Device, usize> = HashMap::new();
+    let mut at: HashMap<(Device, Option<&[u8]>), usize> = HashMap::new();
     let mut all: Vec<Superblock> = Vec::new();
     for (number, item) in items.iter().enumerate() {
-        let place = *at.entry(item.device()).or_insert(all.len());
+        let row = filesystems::find(&item.entry.fs_type);
+        let found_again = row.is_some_and(|row| is_keyed(row.class));
+        let source = found_again.then_some(item.entry.source.as_slice());
+        let place = *at.entry((item.device(), source)).or_insert(all.len());
         if place == all.len() {
-            let row = filesystems::find(&item.entry.fs_type);
             all.push(Superblock {
                 row,
                 members: Vec::new(),
@@ -60,6 +65,11 @@ pub(super) fn sort(
         superblock.provider = provider(superblock, items, relations, declared, outside);
     }
     all
+}
+
+/// Whether a second mount of it finds the superblock of the first.
+fn is_keyed(class: Class) -> bool {
+    matches!(class, Class::Own(OwnFsType::Sysfs | OwnFsType::Mqueue))
 }
 
 fn provider(
@@ -80,7 +90,7 @@ fn provider(
         |member: &usize| relations[*member] != Relation::None || declared.contains_key(member);
     // The kernel finds the one sysfs of a net namespace, and the one mqueue of an ipc
     // namespace, whoever mounts it: that others see it too does not make it theirs.
-    let keyed = matches!(kind, OwnFsType::Sysfs | OwnFsType::Mqueue);
+    let keyed = is_keyed(Class::Own(*kind));
     let device = items[superblock.members[0]].device();
     match superblock.members.iter().any(tied) || (!keyed && outside.shows(device)) {
         true => Provider::External,

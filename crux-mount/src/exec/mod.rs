@@ -43,6 +43,15 @@ pub enum Source {
 /// Fills a file system that was just made, through a descriptor of its root.
 pub type Fill<'a> = dyn FnMut(&OwnFileSystem, BorrowedFd<'_>) -> Result<(), String> + 'a;
 
+/// Whether a namespace will be bound to a file of the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinning {
+    /// The kernel has to allow it.
+    Wanted,
+    /// Any namespace will do.
+    NotWanted,
+}
+
 /// What a plan is run with.
 pub struct Setup<'a> {
     /// The record that the plan was made from.
@@ -51,6 +60,8 @@ pub struct Setup<'a> {
     pub sources: Vec<Option<Source>>,
     /// For each origin: the root of a mount in the outside peer group (`O_PATH`), if one is joined.
     pub outside: Vec<Option<OwnedFd>>,
+    /// Whether the namespaces have to be such that they can be pinned.
+    pub pinning: Pinning,
     /// How contents get into a file system.
     pub fill: &'a mut Fill<'a>,
 }
@@ -133,8 +144,8 @@ impl<'a> Executor<'a> {
             Step::EnterYard => self.place.enter_yard(),
             Step::NewNamespace { namespace } => {
                 let owner = self.setup.mounts.namespaces[namespace.at()].owner;
-                self.place
-                    .new_namespace(owner.map(|user| self.users.get(user)))
+                let owner = owner.map(|user| self.users.get(user));
+                self.place.new_namespace(owner, self.setup.pinning)
             }
             Step::Create { origin, into } => {
                 let mount = self.create(*origin)?;

@@ -3,6 +3,7 @@
 //! Kind: effect. The yard is a tmpfs that is the root of a mount namespace of its
 //! own. No path of the host is made or used for it, and nobody else can see it.
 
+use super::Pinning;
 use super::child;
 use super::error::{self, StepError, named};
 use crate::sys::{self, NamespaceKind};
@@ -13,10 +14,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The directory of the yard onto which a container's root goes before pivot_root(2).
 const ROOT: &str = "root";
+/// More ids than the kernel sets aside for a CPU at a time (`COOKIE_LOCAL_BATCH`, linux/cookie.h).
+const ID_RANGE: u32 = 5000;
 
 pub(super) struct Place {
     /// The caller's /proc, which stays reachable after its tree is gone.
     proc: OwnedFd,
+    /// The caller's namespace.
+    caller: OwnedFd,
     yard: Option<Yard>,
     /// Namespaces of the container, in the order in which they were made.
     namespaces: Vec<OwnedFd>,
@@ -32,8 +37,10 @@ impl Place {
     pub(super) fn of_caller() -> Result<Self, StepError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = openat(CWD, "/proc", flags, Mode::empty()).map_err(named("open(\"/proc\")"))?;
+        let caller = own_namespace(proc.as_fd())?;
         Ok(Self {
             proc,
+            caller,
             yard: None,
             namespaces: Vec::new(),
             helpers: 0,
@@ -76,22 +83,45 @@ impl Place {
     }
 
     /// A copy of the yard, owned by `owner` or else by the caller's user namespace.
-    pub(super) fn new_namespace(&mut self, owner: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
-        let namespace = match owner {
-            None => {
-                sys::unshare_mount_namespace()?;
-                let namespace = own_namespace(self.proc.as_fd())?;
-                self.return_to_yard()?;
-                namespace
-            }
-            Some(user) => child::descriptor_from(|| {
-                sys::setns(user, NamespaceKind::User)?;
-                sys::unshare_mount_namespace()?;
-                own_namespace(self.proc.as_fd())
-            })?,
-        };
+    pub(super) fn new_namespace(
+        &mut self,
+        owner: Option<BorrowedFd<'_>>,
+        pinning: Pinning,
+    ) -> Result<(), StepError> {
+        let mut namespace = self.copy_of_yard(owner)?;
+        // KERNEL: a mount namespace can be bound only inside an older one
+        // (`mnt_ns_loop`, fs/namespace.c), and Linux 6.18 gives out ids from a range for each
+        // CPU: a newer namespace can look older until this CPU's range is used up.
+        let mut tries = 0;
+        while pinning == Pinning::Wanted && tries < ID_RANGE && self.looks_older(&namespace)? {
+            namespace = self.copy_of_yard(owner)?;
+            tries += 1;
+        }
         self.namespaces.push(namespace);
         Ok(())
+    }
+
+    fn copy_of_yard(&self, owner: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
+        let Some(user) = owner else {
+            sys::unshare_mount_namespace()?;
+            let namespace = own_namespace(self.proc.as_fd())?;
+            self.return_to_yard()?;
+            return Ok(namespace);
+        };
+        child::descriptor_from(|| {
+            sys::setns(user, NamespaceKind::User)?;
+            sys::unshare_mount_namespace()?;
+            own_namespace(self.proc.as_fd())
+        })
+    }
+
+    /// Whether the caller's namespace has a higher id; never before Linux 6.11, which
+    /// shows no ids and counts in one sequence.
+    fn looks_older(&self, namespace: &OwnedFd) -> Result<bool, StepError> {
+        let Ok(caller) = sys::mount_namespace_id(&self.caller) else {
+            return Ok(false);
+        };
+        Ok(sys::mount_namespace_id(namespace)? <= caller)
     }
 
     pub(super) fn descriptor(&self, at: NamespaceIndex) -> Result<BorrowedFd<'_>, StepError> {

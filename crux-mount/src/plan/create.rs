@@ -37,7 +37,7 @@ pub(super) fn every_mount(
 }
 
 /// Which origins need a helper: those that several mounts show, or none shows
-/// whole, or whose names have to be unlinked, or of which a carrier has to be cloned.
+/// whole, or of which a namespace's root, a deleted root or a carrier has to be cloned.
 pub(super) fn helpers(
     mounts: &Mounts,
     uses: &Uses,
@@ -46,6 +46,10 @@ pub(super) fn helpers(
     let mut needed: Vec<bool> = uses.0.iter().map(|users| users.len() > 1).collect();
     for (ns, at, mount) in every_mount(mounts) {
         needed[mount.origin.at()] |= !mount.root.is_root();
+        // KERNEL: statmount(2) and listmount(2) from outside find a namespace's root among
+        // the mounts with a higher id than its base, which the yard's copy has: so a
+        // namespace's first mount is made after the namespace, as a clone.
+        needed[mount.origin.at()] |= mount.parent.is_none() && is_made_early(mounts, mount);
         if mount.deleted {
             match &mounts.origins[mount.origin.at()] {
                 Origin::External(_) => return Err(PlanError::DeletedExternal(ns, at)),
@@ -60,6 +64,13 @@ pub(super) fn helpers(
         needed[origin.at()] = true;
     }
     Ok(needed)
+}
+
+fn is_made_early(mounts: &Mounts, mount: &Mount) -> bool {
+    match &mounts.origins[mount.origin.at()] {
+        Origin::External(_) => true,
+        Origin::Own(own) => needs_host_visible(own.fs_type),
+    }
 }
 
 /// What is done in the caller's namespace.
