@@ -55,6 +55,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         sources,
         outside,
         facts,
+        terminals,
     } = sources;
     let built = builder::build(|| {
         // A step that fails on the image's contents is the image's fault.
@@ -74,7 +75,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     })?;
     check(&mounts, &facts, &built)?;
     host::unchanged(&before)?;
-    finish(options, &mounts, &built)
+    let done = finish(options, &mounts, &built);
+    // Until now they kept the ptys; the same goes for those of `built`.
+    drop(terminals);
+    done
 }
 
 /// The plan, which has been run on a model of the kernel's rules.
