@@ -12,7 +12,6 @@ use crate::sources::{self, HostTable, Sources};
 use crate::{builder, host, release, report};
 use crux_image::contents::ContentsReader;
 use crux_image::directory::ImageReader;
-use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFileSystem};
 use crux_mount::exec::{Built, Pinning, Setup, execute};
 use crux_mount::plan::{Plan, plan};
@@ -106,10 +105,7 @@ fn unfit(problems: &[String]) -> Failure {
     Failure::new(Exit::Usage, message)
 }
 
-fn open_contents(
-    image: &ImageReader,
-    mounts: &Mounts,
-) -> Result<Option<ContentsReader<File>>, Failure> {
+fn open_contents(image: &ImageReader, mounts: &Mounts) -> Result<Option<ContentsReader>, Failure> {
     let has_tree = |origin: &Origin| match origin {
         Origin::Own(own) => matches!(own.contents, Contents::Tree(_)),
         Origin::External(_) => false,
@@ -117,17 +113,13 @@ fn open_contents(
     if !mounts.origins.iter().any(has_tree) {
         return Ok(None);
     }
-    let index = image.raw(MemberKind::ContentsIndex).or_exit(Exit::Image)?;
-    let data = image.raw(MemberKind::ContentsData).or_exit(Exit::Image)?;
-    ContentsReader::new(index, data)
-        .map(Some)
-        .or_exit(Exit::Image)
+    image.contents().map(Some).or_exit(Exit::Image)
 }
 
 fn fill_tree(
     root: BorrowedFd<'_>,
     section: crux_image::contents::Section,
-    reader: Option<&mut ContentsReader<File>>,
+    reader: Option<&mut ContentsReader>,
     exit: &mut Exit,
 ) -> Result<(), String> {
     let reader = reader.ok_or("the image has no contents")?;
