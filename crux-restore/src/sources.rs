@@ -184,7 +184,11 @@ fn opened(
     file.map_err(|errno| {
         let (name, cause) = (&external.name, text(errno));
         let option = option(external);
-        format!("{name}: open {shown}: {cause}; name another source with {option}")
+        let hint = match external.fs_type.as_str() {
+            "cgroup" | "cgroup2" if errno == Errno::NOENT => "make that cgroup (mkdir), or ",
+            _ => "",
+        };
+        format!("{name}: open {shown}: {cause}; {hint}name another source with {option}")
     })
 }
 
