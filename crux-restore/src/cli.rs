@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Grant an external source: NAME as the image has it, SOURCE a path on this
-    /// host. "auto" grants every path that the image names.
+    /// host, kernel:TYPE, or pty:new for a new terminal. "auto" grants what the image names.
     #[arg(long, value_name = "NAME=SOURCE|auto", value_parser = external)]
     pub external: Vec<External>,
     /// Make the mount at TARGET a slave of the peer group of the host's mount at SOURCE.

@@ -32,7 +32,14 @@ pub(crate) enum Granted {
     Wish(HostPath),
     /// A file system of the kernel's.
     Kernel(KernelFs, Vec<FsOption>),
+    /// A new pty of this machine's devpts.
+    NewTerminal,
 }
+
+/// What `--external NAME=` takes for [`Granted::NewTerminal`].
+const NEW_TERMINAL: &str = "pty:new";
+/// Where this machine's ptys are mounted (pts(4)).
+const TERMINALS: &[u8] = b"/dev/pts";
 
 /// How an origin takes part in a peer group outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +213,10 @@ impl Ask {
 
     /// The option that grants an external, with the image's wish where it has one.
     fn option(&self, external: &External) -> String {
+        if external.kind.is_pty_slave() {
+            let name = shell_word(external.name.as_bytes());
+            return format!("--external {name}={NEW_TERMINAL}");
+        }
         let wish = match &external.wish {
             Some(Wish::Path(path)) => shell_word(&path.to_bytes()),
             Some(Wish::Kernel { fs, .. }) => format!("kernel:{}", fs.name()),
@@ -276,13 +287,16 @@ impl Given {
             (None, Some(path), _) if external.role == ExternalRole::Bind => {
                 Granted::Operator(path.clone())
             }
+            // TRUST: the number that the image names is by now the terminal of somebody else.
+            (None, _, _) if self.auto && external.kind.is_pty_slave() => Granted::NewTerminal,
             (None, _, Some(Wish::Path(path))) => Granted::Wish(path.clone()),
             (None, _, Some(Wish::Kernel { fs, options })) => Granted::Kernel(*fs, options.clone()),
             (None, _, None) => return None,
         };
         let mut groups = Vec::new();
         if ask.relation != Relation::None {
-            groups.extend(group.or(operator).cloned());
+            let named = operator.filter(|_| matches!(contents, Granted::Operator(_)));
+            groups.extend(group.or(named).cloned());
             groups.extend(
                 external
                     .group_wish
@@ -290,16 +304,22 @@ impl Given {
                     .filter(|_| self.auto)
                     .map(HostPath::to_bytes),
             );
-            if let Granted::Wish(path) = &contents {
-                groups.push(path.to_bytes());
+            match &contents {
+                Granted::Wish(path) => groups.push(path.to_bytes()),
+                Granted::NewTerminal => groups.push(TERMINALS.to_vec()),
+                Granted::Operator(_) | Granted::Kernel(..) => {}
             }
         }
         Some(Grant { contents, groups })
     }
 }
 
-/// `kernel:NAME` asks for a file system of the kernel's; everything else is a path.
+/// `kernel:NAME` asks for a file system of the kernel's, `pty:new` for a terminal;
+/// everything else is a path.
 fn operator_source(source: &[u8]) -> Granted {
+    if source == NEW_TERMINAL.as_bytes() {
+        return Granted::NewTerminal;
+    }
     let name = source.strip_prefix(b"kernel:").unwrap_or_default();
     match KernelFs::ALL.iter().find(|fs| fs.name().as_bytes() == name) {
         Some(fs) => Granted::Kernel(*fs, Vec::new()),

@@ -19,7 +19,7 @@ use crux_mount::simulate::simulate;
 use crux_mount::{mountinfo, verify};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 /// Restores as the options say; the exit code of the command, or success.
@@ -54,6 +54,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         sources,
         outside,
         facts,
+        terminals,
     } = sources;
     let built = builder::build(|| {
         // A step that fails on the image's contents is the image's fault.
@@ -73,7 +74,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     })?;
     check(&mounts, &facts, &built)?;
     host::unchanged(&before)?;
-    finish(options, &mounts, &built)
+    let terminals = terminals.iter().chain(&built.terminals).collect();
+    finish(options, &mounts, &built, terminals)
 }
 
 /// The plan, which has been run on a model of the kernel's rules.
@@ -156,11 +158,17 @@ fn check(
     })
 }
 
-fn finish(options: &Options, mounts: &Mounts, built: &Built) -> Result<ExitCode, Failure> {
+/// `terminals` are the masters of all ptys, which live until this returns.
+fn finish(
+    options: &Options,
+    mounts: &Mounts,
+    built: &Built,
+    terminals: Vec<&OwnedFd>,
+) -> Result<ExitCode, Failure> {
     if let Some(file) = &options.pin {
         release::pin(built, file).or_exit(Exit::Undone)?;
     }
-    report::restored(options, mounts);
+    report::restored(options, mounts, terminals.len());
     if options.command.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

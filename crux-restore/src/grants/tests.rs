@@ -222,3 +222,53 @@ fn a_file_system_of_the_kernels_is_granted_by_name() {
         Granted::Kernel(KernelFs::Debugfs, Vec::new())
     );
 }
+
+#[test]
+fn a_terminal_is_made_anew_because_its_number_has_passed_on() {
+    let mut record = record();
+    let Origin::External(console) = &mut record.origins[1] else {
+        panic!("not external")
+    };
+    console.kind = FileKind::CharDevice {
+        major: 136,
+        minor: 7,
+    };
+    let error = granted_to(&record, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("--external /sys/fs/pstore=pty:new"),
+        "{error}"
+    );
+    let rest = ["--external", "auto", "--external", "/srv/it's here=/any"];
+    let by_hand = ["--external", "/sys/fs/pstore=pty:new", "--root", "/r"];
+    let by_path = ["--external", "/sys/fs/pstore=/dev/pts/3"];
+    let new_terminal = |groups: &[&[u8]]| Grant {
+        contents: Granted::NewTerminal,
+        groups: groups.iter().map(|group| group.to_vec()).collect(),
+    };
+    for (given, wanted) in [
+        (
+            &rest[..],
+            new_terminal(&[&b"/outside"[..], &b"/dev/pts"[..]]),
+        ),
+        (
+            &[&rest[2..], &by_hand, &["--external", "peer=/data"]].concat(),
+            new_terminal(&[&b"/dev/pts"[..]]),
+        ),
+        (
+            &[
+                &rest[2..],
+                &by_path,
+                &by_hand[2..],
+                &["--external", "peer=/data"],
+            ]
+            .concat(),
+            Grant {
+                contents: operator("/dev/pts/3"),
+                groups: vec![b"/dev/pts/3".to_vec()],
+            },
+        ),
+    ] {
+        let grants = granted_to(&record, given).unwrap();
+        assert_eq!(grants[1].as_ref(), Some(&wanted), "{given:?}");
+    }
+}
