@@ -13,6 +13,7 @@ use crux_mount::mountinfo::Entry;
 use crux_mount::sys;
 use crux_mount::verify::External as ExternalFacts;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlink};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -124,7 +125,11 @@ fn open_source(external: &External, granted: &Granted) -> Result<(OwnedFd, Strin
         Granted::Wish(wish) => {
             let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             let flags = flags | OFlags::NOFOLLOW;
-            let opened = openat2(CWD, path(&wish.to_bytes()), flags, Mode::empty(), resolve);
+            let bytes = wish.to_bytes();
+            let opened = match openat2(CWD, path(&bytes), flags, Mode::empty(), resolve) {
+                Err(Errno::NOSYS) => walk(&bytes, flags),
+                opened => opened,
+            };
             (opened, wish.to_string())
         }
         Granted::Kernel(fs, _) => return Err(format!("{}: not a path", fs.name())),
@@ -140,6 +145,12 @@ fn open_source(external: &External, granted: &Granted) -> Result<(OwnedFd, Strin
             ))
         }
     }
+}
+
+/// A wish without openat2(2): as that would, it follows no link.
+fn walk(wish: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    sys::walk_across(root.as_fd(), wish, flags).map_err(|error| error.errno())
 }
 
 fn option(external: &External) -> String {
@@ -163,7 +174,10 @@ impl Place {
         let entry = host.0.get(&stat.mount);
         let entry = entry.ok_or("lies in a mount that this process's mount table does not show")?;
         let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
-        let path = path.map_err(|errno| std::io::Error::from(errno).to_string())?;
+        let path = path.map_err(|errno| {
+            let cause = std::io::Error::from(errno);
+            format!("readlink(/proc/self/fd/{}): {cause}", file.as_raw_fd())
+        })?;
         let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
         let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
         let within = path
