@@ -10,14 +10,16 @@ use std::process::{Child, Command, Output, Stdio};
 struct Container(Child);
 
 impl Container {
-    /// Runs `script` in a new, private mount namespace with `$R`, a private tmpfs, as its place to play.
+    /// Runs `script` in a new, private mount namespace with `$R`, a private tmpfs, as its place
+    /// to play. What it starts has to wait for the end of descriptor 3, which the test holds.
     fn new(place: &Path, script: &str) -> Self {
         let script = format!(
-            "set -e; R='{}'; mount -t tmpfs yard \"$R\"; {script}\necho ready; exec sleep 1000 >&-",
+            "set -e; exec 3<&0; R='{}'; mount -t tmpfs yard \"$R\"; {script}\necho ready; exec cat >/dev/null",
             place.display()
         );
         let mut child = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -41,7 +43,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }
@@ -119,7 +121,7 @@ fn root_deleted_roots_get_a_name() {
 fn root_namespaces_of_descendants_are_recorded_too() {
     let (mounts, _) = dumped(
         "mount --make-shared $R; mkdir $R/s; mount -t tmpfs sh $R/s;\
-         unshare -m --propagation slave sleep 3 >&- & c=$!;\
+         unshare -m --propagation slave cat <&3 >/dev/null & c=$!;\
          while [ \"$(readlink /proc/$c/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ]; do :; done",
     );
     assert_eq!(mounts.namespaces.len(), 2);

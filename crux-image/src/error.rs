@@ -50,6 +50,9 @@ pub enum Problem {
         "\"{0}\" exists already: another dump is writing it, or was killed; if none runs, remove it"
     )]
     PartialExists(String),
+    /// The contents of file systems are damaged.
+    #[error(transparent)]
+    Contents(crate::contents::FormatError),
     /// The path ends in `/`, `.` or `..`.
     #[error("the path does not end with a name for the image")]
     NoName,

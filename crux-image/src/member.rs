@@ -27,8 +27,6 @@ pub enum MemberKind {
 pub enum Layout {
     /// A header and one record, which is read whole.
     Record,
-    /// A header and a stream that its own reader decodes.
-    Stream,
     /// No header: bytes at the offsets that an index names.
     Raw,
 }

@@ -2,10 +2,12 @@
 //!
 //! Kind: shell. It says what was asked, not whether it makes sense for an image.
 
+use crate::failure::Exit;
 use clap::Parser;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Bring back what crux-dump has written.
 ///
@@ -24,7 +26,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Grant an external source: NAME as the image has it, SOURCE a path on this
-    /// host. "auto" grants every path that the image names.
+    /// host, kernel:TYPE, or pty:new for a new terminal. "auto" grants what the image names.
     #[arg(long, value_name = "NAME=SOURCE|auto", value_parser = external)]
     pub external: Vec<External>,
     /// Make the mount at TARGET a slave of the peer group of the host's mount at SOURCE.
@@ -112,6 +114,20 @@ fn unescape(text: &[u8]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Help and the version on stdout; what is wrong with a command line on stderr, as
+/// an error begins here.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // If stdout is closed there is nobody to help.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("Error: {text}"));
+    ExitCode::from(Exit::Usage as u8)
 }
 
 /// The bytes of an operator's path.

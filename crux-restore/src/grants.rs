@@ -32,7 +32,14 @@ pub(crate) enum Granted {
     Wish(HostPath),
     /// A file system of the kernel's.
     Kernel(KernelFs, Vec<FsOption>),
+    /// A new pty of this machine's devpts.
+    NewTerminal,
 }
+
+/// What `--external NAME=` takes for [`Granted::NewTerminal`].
+const NEW_TERMINAL: &str = "pty:new";
+/// Where this machine's ptys are mounted (pts(4)).
+const TERMINALS: &[u8] = b"/dev/pts";
 
 /// How an origin takes part in a peer group outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +75,14 @@ pub(crate) struct Request {
     relation: Relation,
     /// The option that grants it.
     option: String,
+    wish: WishState,
+}
+
+/// Whether the image names a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WishState {
+    Found,
+    Unknown,
 }
 
 /// One grant for each origin that is external, in the order of the image.
@@ -189,11 +204,19 @@ impl Ask {
             at: self.at.to_string(),
             relation: self.relation,
             option: self.option(external),
+            wish: external
+                .wish
+                .as_ref()
+                .map_or(WishState::Unknown, |_| WishState::Found),
         }
     }
 
     /// The option that grants an external, with the image's wish where it has one.
     fn option(&self, external: &External) -> String {
+        if external.kind.is_pty_slave() {
+            let name = shell_word(external.name.as_bytes());
+            return format!("--external {name}={NEW_TERMINAL}");
+        }
         let wish = match &external.wish {
             Some(Wish::Path(path)) => shell_word(&path.to_bytes()),
             Some(Wish::Kernel { fs, .. }) => format!("kernel:{}", fs.name()),
@@ -264,13 +287,16 @@ impl Given {
             (None, Some(path), _) if external.role == ExternalRole::Bind => {
                 Granted::Operator(path.clone())
             }
+            // TRUST: the number that the image names is by now the terminal of somebody else.
+            (None, _, _) if self.auto && external.kind.is_pty_slave() => Granted::NewTerminal,
             (None, _, Some(Wish::Path(path))) => Granted::Wish(path.clone()),
             (None, _, Some(Wish::Kernel { fs, options })) => Granted::Kernel(*fs, options.clone()),
             (None, _, None) => return None,
         };
         let mut groups = Vec::new();
         if ask.relation != Relation::None {
-            groups.extend(group.or(operator).cloned());
+            let named = operator.filter(|_| matches!(contents, Granted::Operator(_)));
+            groups.extend(group.or(named).cloned());
             groups.extend(
                 external
                     .group_wish
@@ -278,16 +304,22 @@ impl Given {
                     .filter(|_| self.auto)
                     .map(HostPath::to_bytes),
             );
-            if let Granted::Wish(path) = &contents {
-                groups.push(path.to_bytes());
+            match &contents {
+                Granted::Wish(path) => groups.push(path.to_bytes()),
+                Granted::NewTerminal => groups.push(TERMINALS.to_vec()),
+                Granted::Operator(_) | Granted::Kernel(..) => {}
             }
         }
         Some(Grant { contents, groups })
     }
 }
 
-/// `kernel:NAME` asks for a file system of the kernel's; everything else is a path.
+/// `kernel:NAME` asks for a file system of the kernel's, `pty:new` for a terminal;
+/// everything else is a path.
 fn operator_source(source: &[u8]) -> Granted {
+    if source == NEW_TERMINAL.as_bytes() {
+        return Granted::NewTerminal;
+    }
     let name = source.strip_prefix(b"kernel:").unwrap_or_default();
     match KernelFs::ALL.iter().find(|fs| fs.name().as_bytes() == name) {
         Some(fs) => Granted::Kernel(*fs, Vec::new()),
@@ -336,19 +368,31 @@ impl fmt::Display for GrantError {
     }
 }
 
+/// The requests, and then the command line that grants them.
 fn missing(f: &mut fmt::Formatter<'_>, requests: &[Request]) -> fmt::Result {
-    let options: Vec<&str> = requests.iter().map(|r| r.option.as_str()).collect();
     let count = requests.len();
     let plural = if count == 1 { "" } else { "s" };
     write!(
         f,
-        "the image asks for {count} source{plural} of this host that nothing grants; \
-         grant all with --external auto, or each: {}",
-        options.join(" ")
+        "the image asks for {count} source{plural} of this host that nothing grants"
     )?;
     requests
         .iter()
-        .try_for_each(|request| write!(f, "\n  {request}"))
+        .try_for_each(|request| write!(f, "\n  {request}"))?;
+    // What the dumper found no path for, only a person can grant.
+    if requests
+        .iter()
+        .all(|request| request.wish == WishState::Found)
+    {
+        f.write_str(
+            "\nGrant all that the image names with --external auto, or only these with\n ",
+        )?;
+    } else {
+        f.write_str("\nGrant them, with a SOURCE where the image names none, by\n ")?;
+    }
+    requests
+        .iter()
+        .try_for_each(|request| write!(f, " {}", request.option))
 }
 
 impl fmt::Display for Request {
@@ -358,16 +402,14 @@ impl fmt::Display for Request {
             kind,
             fs_type,
             at,
-            relation,
-            option,
+            ..
         } = self;
         write!(f, "{name}: {kind} on {fs_type}, mounted at {at}")?;
-        f.write_str(match relation {
+        f.write_str(match self.relation {
             Relation::None => "",
             Relation::Slave => ", slave of the host's peer group",
             Relation::Peer => ", PEER of the host's: mounts made inside appear on the host",
-        })?;
-        write!(f, "  ({option})")
+        })
     }
 }
 

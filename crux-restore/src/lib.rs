@@ -13,3 +13,4 @@ mod release;
 mod report;
 pub mod restore;
 mod sources;
+mod terminal;

@@ -17,15 +17,16 @@ pub(crate) fn dry_run(plan: &Plan, options: &Options) {
     }
 }
 
-/// What was restored. A command's own output stays clean: people get it on stderr.
-pub(crate) fn restored(options: &Options, mounts: &Mounts) {
+/// What was restored, with how many ptys whose masters are held. A command's own output
+/// stays clean: people get it on stderr.
+pub(crate) fn restored(options: &Options, mounts: &Mounts, terminals: usize) {
     let namespaces = mounts.namespaces.len();
     let count: usize = mounts.namespaces.iter().map(|ns| ns.mounts.len()).sum();
     if options.json {
         let pin = options.pin.as_ref().map(|file| file.display().to_string());
         println!(
             "{}",
-            json!({ "restored": { "namespaces": namespaces, "mounts": count, "verified": true, "pin": pin } })
+            json!({ "restored": { "namespaces": namespaces, "mounts": count, "verified": true, "pin": pin, "terminals": terminals } })
         );
         return;
     }
@@ -35,5 +36,11 @@ pub(crate) fn restored(options: &Options, mounts: &Mounts) {
             None => "gone again: nothing keeps it (give --pin FILE or a command)".to_owned(),
         };
         eprintln!("restored and verified {count} mounts in {namespaces} namespace(s), {fate}");
+        if options.pin.is_some() && terminals > 0 {
+            eprintln!(
+                "its {terminals} terminals (/dev/console, /dev/tty1, ...) hang up now: \
+                 this program held their masters"
+            );
+        }
     }
 }

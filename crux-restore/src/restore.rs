@@ -13,7 +13,6 @@ use crate::{builder, host, release, report};
 use crux_image::contents::{ContentsReader, FormatError};
 use crux_image::directory::ImageReader;
 use crux_image::error::ImageError;
-use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFileSystem};
 use crux_mount::exec::{Built, Pinning, Setup, execute};
 use crux_mount::plan::{Plan, plan};
@@ -21,7 +20,7 @@ use crux_mount::simulate::simulate;
 use crux_mount::{mountinfo, verify};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 /// Restores as the options say; the exit code of the command, or success.
@@ -56,6 +55,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         sources,
         outside,
         facts,
+        terminals,
     } = sources;
     let built = builder::build(|| {
         // A step that fails on the image's contents is the image's fault.
@@ -75,7 +75,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     })?;
     check(&mounts, &facts, &built)?;
     host::unchanged(&before)?;
-    finish(options, &mounts, &built)
+    let terminals = terminals.iter().chain(&built.terminals).collect();
+    finish(options, &mounts, &built, terminals)
 }
 
 fn refused(error: &ImageError) -> Failure {
@@ -107,10 +108,7 @@ fn unfit(problems: &[String]) -> Failure {
     Failure::new(Exit::Usage, message)
 }
 
-fn open_contents(
-    image: &ImageReader,
-    mounts: &Mounts,
-) -> Result<Option<ContentsReader<File>>, Failure> {
+fn open_contents(image: &ImageReader, mounts: &Mounts) -> Result<Option<ContentsReader>, Failure> {
     let has_tree = |origin: &Origin| match origin {
         Origin::Own(own) => matches!(own.contents, Contents::Tree(_)),
         Origin::External(_) => false,
@@ -118,19 +116,14 @@ fn open_contents(
     if !mounts.origins.iter().any(has_tree) {
         return Ok(None);
     }
-    let index = image.raw(MemberKind::ContentsIndex);
-    let index = index.map_err(|error| refused(&error))?;
-    let data = image.raw(MemberKind::ContentsData);
-    let data = data.map_err(|error| refused(&error))?;
-    ContentsReader::new(index, data)
-        .map(Some)
-        .or_exit(Exit::Image)
+    let contents = image.contents().map_err(|error| refused(&error))?;
+    Ok(Some(contents))
 }
 
 fn fill_tree(
     root: BorrowedFd<'_>,
     section: crux_image::contents::Section,
-    reader: Option<&mut ContentsReader<File>>,
+    reader: Option<&mut ContentsReader>,
     exit: &mut Exit,
 ) -> Result<(), String> {
     let reader = reader.ok_or("the image has no contents")?;
@@ -183,11 +176,17 @@ fn not_started(options: &Options, cause: &str) -> Failure {
     }
 }
 
-fn finish(options: &Options, mounts: &Mounts, built: &Built) -> Result<ExitCode, Failure> {
+/// `terminals` are the masters of all ptys, which live until this returns.
+fn finish(
+    options: &Options,
+    mounts: &Mounts,
+    built: &Built,
+    terminals: Vec<&OwnedFd>,
+) -> Result<ExitCode, Failure> {
     if let Some(file) = &options.pin {
         release::pin(built, file).or_exit(Exit::Undone)?;
     }
-    report::restored(options, mounts);
+    report::restored(options, mounts, terminals.len());
     if options.command.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

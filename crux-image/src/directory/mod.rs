@@ -6,11 +6,9 @@
 
 mod open;
 mod reader;
-mod sink;
 mod verify;
 mod writer;
 
 pub use reader::ImageReader;
-pub use sink::MemberSink;
 pub use verify::{Finding, MemberReport};
 pub use writer::ImageWriter;

@@ -5,6 +5,7 @@
 
 use super::open::open_member;
 use crate::codec;
+use crate::contents::ContentsReader;
 use crate::error::{ImageError, Problem};
 use crate::inventory::{Inventory, MemberEntry};
 use crate::member::{HEADER_LENGTH, Header, HeaderError, MemberKind};
@@ -83,13 +84,6 @@ impl ImageReader {
         Ok(mounts)
     }
 
-    /// Opens a member that is a stream, at the beginning of its payload. The
-    /// checksum of the payload, in the header, is for whoever reads it to check.
-    pub fn stream(&self, kind: MemberKind) -> Result<(File, Header), ImageError> {
-        let entry = self.entry(kind)?;
-        open_with_header(&self.dir, kind, Some(entry)).map_err(|problem| self.fail(kind, problem))
-    }
-
     /// Opens a raw member; its length is as the inventory says.
     pub fn raw(&self, kind: MemberKind) -> Result<File, ImageError> {
         let entry = self.entry(kind)?;
@@ -105,6 +99,14 @@ impl ImageReader {
                 },
             )),
         }
+    }
+
+    /// What is in file systems in memory.
+    pub fn contents(&self) -> Result<ContentsReader, ImageError> {
+        let index = self.raw(MemberKind::ContentsIndex)?;
+        let data = self.raw(MemberKind::ContentsData)?;
+        ContentsReader::new(index, data)
+            .map_err(|error| self.fail(MemberKind::ContentsIndex, Problem::Contents(error)))
     }
 
     pub(super) fn entry(&self, kind: MemberKind) -> Result<&MemberEntry, ImageError> {

@@ -3,11 +3,11 @@
 //! Kind: effect.
 
 use super::reader::ImageReader;
+use crate::contents::{ContentsReader, FormatError, Section};
 use crate::error::{ImageError, Problem};
-use crate::member::{Layout, MemberKind};
+use crate::member::MemberKind;
+use crate::mounts::{Contents, Origin};
 use crate::path::Escaped;
-use std::fs::File;
-use std::io::Read;
 
 /// What was found of one member.
 #[derive(Debug)]
@@ -23,10 +23,8 @@ pub struct MemberReport {
 /// The state of a member.
 #[derive(Debug)]
 pub enum Finding {
-    /// Length and checksum are right, and a record means something.
+    /// Lengths and checksums are right, and records mean something.
     Whole,
-    /// Length is right; the checksums of its parts are in another member.
-    LengthOnly,
     /// It is refused.
     Refused(ImageError),
 }
@@ -70,42 +68,35 @@ impl ImageReader {
     }
 
     fn verify_member(&self, kind: MemberKind) -> Result<Finding, ImageError> {
-        match (kind, kind.layout()) {
-            (MemberKind::Mounts, _) => self.mounts().map(|_| Finding::Whole),
-            (_, Layout::Raw) => {
-                let file = self.raw(kind)?;
-                let expected = self.entry(kind)?.checksum;
-                expected.map_or(Ok(Finding::LengthOnly), |sum| {
-                    self.verify_stream(kind, file, sum)
-                })
-            }
-            (_, Layout::Stream | Layout::Record) => {
-                let (file, header) = self.stream(kind)?;
-                self.verify_stream(kind, file, header.checksum)
-            }
-        }
+        let whole = match kind {
+            // Read when the image was opened.
+            MemberKind::Inventory => Ok(()),
+            MemberKind::Mounts => self.mounts().map(drop),
+            MemberKind::ContentsIndex => self.verify_contents(kind, |contents, section| {
+                contents
+                    .section(section)?
+                    .try_for_each(|entry| entry.map(drop))
+            }),
+            MemberKind::ContentsData => self.verify_contents(kind, ContentsReader::verify),
+        };
+        whole.map(|()| Finding::Whole)
     }
 
-    fn verify_stream(
+    /// Reads every tree that a file system of the image holds.
+    fn verify_contents(
         &self,
         kind: MemberKind,
-        mut file: File,
-        expected: u32,
-    ) -> Result<Finding, ImageError> {
-        let mut hasher = crc32fast::Hasher::new();
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let count = file
-                .read(&mut buffer)
-                .map_err(|e| self.fail(kind, Problem::io("read", &e)))?;
-            if count == 0 {
-                break;
+        mut verify: impl FnMut(&mut ContentsReader, Section) -> Result<(), FormatError>,
+    ) -> Result<(), ImageError> {
+        let mut contents = self.contents()?;
+        for origin in self.mounts()?.origins {
+            if let Origin::Own(own) = origin
+                && let Contents::Tree(section) = own.contents
+            {
+                verify(&mut contents, section)
+                    .map_err(|error| self.fail(kind, Problem::Contents(error)))?;
             }
-            hasher.update(&buffer[..count]);
         }
-        match hasher.finalize() {
-            found if found == expected => Ok(Finding::Whole),
-            found => Err(self.fail(kind, Problem::Checksum { found, expected })),
-        }
+        Ok(())
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Kind: effect. Dropped without [`ImageWriter::finish`] it removes what it made.
 
-use super::sink::MemberSink;
 use crate::codec;
 use crate::error::{ImageError, Problem};
 use crate::inventory::{ImageFacts, ImageId, Inventory, MemberEntry};
@@ -76,14 +75,6 @@ impl ImageWriter {
         let kind = MemberKind::Mounts;
         mounts.check().map_err(|error| self.fail(kind, error))?;
         self.write_record(kind, &codec::encode(mounts))
-    }
-
-    /// Begins a member with a header that is written as a stream.
-    pub fn stream(&mut self, kind: MemberKind) -> Result<MemberSink, ImageError> {
-        debug_assert_eq!(kind.layout(), Layout::Stream);
-        let file = self.make_member(kind)?;
-        MemberSink::new(kind, file)
-            .map_err(|error| self.fail(kind, Problem::io("write(header)", &error)))
     }
 
     /// Begins a raw member. Reading and writing at any offset is the caller's.

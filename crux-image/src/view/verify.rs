@@ -48,7 +48,6 @@ pub(super) fn run(options: &Image) -> Result<ExitCode, ViewError> {
 fn member(report: &MemberReport) -> Member {
     let (finding, error) = match &report.finding {
         Finding::Whole => ("whole", None),
-        Finding::LengthOnly => ("length-only", None),
         Finding::Refused(error) => ("refused", Some(error.to_string())),
     };
     Member {
@@ -62,11 +61,7 @@ fn member(report: &MemberReport) -> Member {
 fn words(verified: &Verified) -> String {
     let mut text = format!("{:<16} whole\n", "inventory.crux");
     for member in &verified.members {
-        let finding = match member.finding {
-            "length-only" => "has the right length; its parts have checksums in contents.crux",
-            finding => finding,
-        };
-        let _ = writeln!(text, "{:<16} {finding}", member.file);
+        let _ = writeln!(text, "{:<16} {}", member.file, member.finding);
     }
     for stranger in &verified.strangers {
         let _ = writeln!(text, "{stranger:<16} no part of the image, never read");

@@ -1,6 +1,6 @@
 //! Containers whose mount tables were seen in the wild, to be built on any machine.
 //!
-//! Each module makes a table of `tests/data/`, line by line: types, roots,
+//! Each module makes a table of `crux-mount/testdata/`, line by line: types, roots,
 //! attributes, sharing. What differs is the file system of the container's root
 //! (a tmpfs of the lab instead of a disk) and how large the tmpfs of /run is.
 
@@ -75,7 +75,7 @@ fn line(table: &Table, entry: &Entry) -> String {
     )
 }
 
-/// Reads a table of `tests/data/`.
+/// Reads a table of `crux-mount/testdata/`.
 pub fn recorded(text: &str) -> Result<Table> {
     Table::parse(text.as_bytes()).context("in tests/data")
 }

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The table, as it was seen.
-pub const TABLE: &str = include_str!("../../data/debian12-systemd-mountinfo.txt");
+pub const TABLE: &str = include_str!("../../../crux-mount/testdata/debian12-systemd-mountinfo.txt");
 
 const PTS: [(&str, &str); 4] = [
     ("gid", "5"),

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The table, as it was posted.
-pub const TABLE: &str = include_str!("../../data/vivid-mountinfo.txt");
+pub const TABLE: &str = include_str!("../../../crux-mount/testdata/vivid-mountinfo.txt");
 
 /// The host's kernel file systems that the container gets: type, place, attributes.
 pub const HOST_MOUNTS: [(&str, &str, &str); 4] = [
