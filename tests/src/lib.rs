@@ -19,6 +19,7 @@ mod rootfs;
 mod sys;
 mod table;
 mod terminals;
+pub mod tracing;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups};
 pub use compare::differences;

@@ -89,8 +89,11 @@ pub enum Cause {
     #[error("there is something in it: {0}")]
     NotEmpty(&'static str),
     /// The root could not be looked at.
-    #[error("its root could not be looked at, so what it is and holds is not known")]
-    UnknownRoot,
+    #[error("its root could not be looked at, so what it is and holds is not known{}", Because(.why))]
+    UnknownRoot {
+        /// The call that failed, if one did.
+        why: String,
+    },
     /// A master that is in no table.
     #[error("it is a slave of peer group {0}, which no mount that can be seen is a member of")]
     MasterNowhere(PeerGroupId),
@@ -277,5 +280,17 @@ mod tests {
                 .to_string()
                 .starts_with("/a b' (ext4, process 7): it shows")
         );
+    }
+}
+
+/// A cause in brackets, where there is one.
+struct Because<'a>(&'a str);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            why => write!(f, " ({why})"),
+        }
     }
 }
