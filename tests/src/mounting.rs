@@ -4,6 +4,11 @@
 
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
 use std::path::Path;
 
 /// Whether a call is for one mount or for the tree below it too.
@@ -95,6 +100,23 @@ pub fn detach(at: &Path) -> Result<()> {
     umount2(at, MntFlags::MNT_DETACH).with_context(|| format!("umount2({at:?}, MNT_DETACH)"))
 }
 
+/// Mounts a new tmpfs, with a file of this name in it, beneath the topmost mount at `at`.
+pub fn tuck_beneath(at: &Path, file: &str) -> Result<()> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen(tmpfs)")?;
+    fsconfig_set_string(&context, "source", "tucked")?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount")?;
+    let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(&mount, file, create, Mode::RUSR)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_BENEATH;
+    move_mount(&mount, "", CWD, at, flags)
+        .with_context(|| format!("move_mount({at:?}, MOVE_MOUNT_BENEATH)"))
+}
+
+/// MS_NOSYMFOLLOW, which nix does not name.
+const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
+
 fn flags(attributes: &str) -> Result<MsFlags> {
     let mut flags = MsFlags::empty();
     let mut atime = MsFlags::MS_STRICTATIME;
@@ -108,6 +130,7 @@ fn flags(attributes: &str) -> Result<MsFlags> {
             "nodiratime" => flags |= MsFlags::MS_NODIRATIME,
             "noatime" => atime = MsFlags::MS_NOATIME,
             "relatime" => atime = MsFlags::MS_RELATIME,
+            "nosymfollow" => flags |= NOSYMFOLLOW,
             _ => bail!("no such attribute of a mount: {word}"),
         }
     }
