@@ -4,23 +4,19 @@
 //! Kind: effect. Processes that end meanwhile are left out.
 
 use super::DumpError;
-use super::process::{Stat, open_directory};
+use super::process::Stat;
 use crate::judge::NamespaceId;
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-/// What was seen of a process.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    parent: u32,
-    /// `None`: it may not be looked at, or is a kernel thread or a zombie.
-    mounts: Option<NamespaceId>,
-}
-
-/// All processes, by pid.
+/// The mount namespaces of all processes, by pid. Kernel threads, zombies and who may not be looked at
+/// have none. Whose child a process is costs more to read, and is asked of few.
 #[derive(Debug)]
-pub(super) struct Machine(BTreeMap<u32, Seen>);
+pub(super) struct Machine {
+    proc: OwnedFd,
+    namespaces: BTreeMap<u32, NamespaceId>,
+}
 
 impl Machine {
     /// Reads /proc.
@@ -31,60 +27,66 @@ impl Machine {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::open("/proc", flags, Mode::empty()).map_err(fail)?;
-        let mut all = BTreeMap::new();
+        let mut namespaces = BTreeMap::new();
         for entry in Dir::read_from(&proc).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            let pid = entry
-                .file_name()
-                .to_str()
-                .ok()
-                .and_then(|name| name.parse().ok());
-            if let Some((pid, seen)) = pid.and_then(|pid| Some((pid, look(pid)?))) {
-                all.insert(pid, seen);
+            let name = entry.file_name().to_str().ok();
+            let pid: Option<u32> = name.and_then(|name| name.parse().ok());
+            if let Some((pid, id)) = pid.and_then(|pid| Some((pid, mounts_of(&proc, pid)?))) {
+                namespaces.insert(pid, id);
             }
         }
-        Ok(Self(all))
+        Ok(Self { proc, namespaces })
     }
 
-    /// The descendants of a process, itself left out, in the order of their pids.
-    pub(super) fn descendants(&self, of: u32) -> Vec<u32> {
-        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-        for (&pid, seen) in &self.0 {
-            children.entry(seen.parent).or_default().push(pid);
-        }
-        let mut found = Vec::new();
-        let mut open = vec![of];
-        while let Some(parent) = open.pop() {
-            // A pid that was reused while /proc was read could close a circle.
-            let below = children.remove(&parent).unwrap_or_default();
-            open.extend(&below);
-            found.extend(below);
-        }
-        found.sort_unstable();
-        found
+    /// The descendants of a process in namespaces that are not in `known`, in the order of their pids.
+    pub(super) fn descendants(
+        &self,
+        of: u32,
+        known: &HashSet<NamespaceId>,
+    ) -> Vec<(u32, NamespaceId)> {
+        let mut descends = HashMap::from([(of, true), (0, false), (1, of == 1)]);
+        let elsewhere = self.namespaces.iter().filter(|(_, id)| !known.contains(id));
+        let elsewhere = elsewhere.map(|(&pid, &id)| (pid, id));
+        let found = elsewhere.filter(|&(pid, _)| pid != of && self.descends(pid, &mut descends));
+        found.collect()
     }
 
-    /// The mount namespace of a process.
-    pub(super) fn mounts_of(&self, pid: u32) -> Option<NamespaceId> {
-        self.0.get(&pid)?.mounts
+    /// Whether a line of parents leads to a process of which that is known. One that has gone has no parent; a
+    /// pid that was reused meanwhile could close a circle.
+    fn descends(&self, pid: u32, known: &mut HashMap<u32, bool>) -> bool {
+        let mut line = vec![pid];
+        let answer = loop {
+            let here = line[line.len() - 1];
+            if let Some(&answer) = known.get(&here) {
+                break answer;
+            }
+            match self.parent(here) {
+                Some(parent) if !line.contains(&parent) => line.push(parent),
+                _ => break false,
+            }
+        };
+        known.extend(line.into_iter().map(|pid| (pid, answer)));
+        answer
+    }
+
+    fn parent(&self, pid: u32) -> Option<u32> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(&self.proc, pid.to_string(), flags, Mode::empty()).ok()?;
+        Some(Stat::read(directory.as_fd())?.parent)
     }
 
     /// One process of each mount namespace that is not in `known`.
     pub(super) fn others(&self, known: &HashSet<NamespaceId>) -> Vec<u32> {
         let mut seen = known.clone();
-        let new = |(&pid, process): (&u32, &Seen)| seen.insert(process.mounts?).then_some(pid);
-        self.0.iter().filter_map(new).collect()
+        let new = |(&pid, &id): (&u32, &NamespaceId)| seen.insert(id).then_some(pid);
+        self.namespaces.iter().filter_map(new).collect()
     }
 }
 
-fn look(pid: u32) -> Option<Seen> {
-    let directory = open_directory(&format!("/proc/{pid}")).ok()?;
-    let parent = Stat::read(directory.as_fd())?.parent;
-    let link = rustix::fs::readlinkat(&directory, "ns/mnt", Vec::new()).ok();
-    Some(Seen {
-        parent,
-        mounts: link.and_then(|link| inode(link.as_bytes())),
-    })
+fn mounts_of(proc: &OwnedFd, pid: u32) -> Option<NamespaceId> {
+    let link = readlinkat(proc, format!("{pid}/ns/mnt"), Vec::new()).ok()?;
+    inode(link.as_bytes())
 }
 
 /// The number in `mnt:[4026531841]`.

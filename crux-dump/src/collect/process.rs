@@ -100,7 +100,11 @@ pub(super) struct Stat {
 
 impl Stat {
     pub(super) fn read(process: BorrowedFd<'_>) -> Option<Self> {
-        Self::parse(&read(process, "stat")?)
+        // One line of numbers and a name of at most 64 bytes, which the kernel gives out in one piece.
+        let file = sys::open_process_file(process, "stat").ok()?;
+        let mut line = [0; 2048];
+        let length = rustix::io::read(file, &mut line).ok()?;
+        Self::parse(&line[..length])
     }
 
     /// The name may hold anything, also parentheses: what counts comes after the last.
