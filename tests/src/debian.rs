@@ -13,13 +13,14 @@ const SUITE: &str = "bookworm";
 const MIRROR: &str = "http://deb.debian.org/debian";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus";
 
-/// Makes `root` a copy.
-pub(crate) fn copy(root: &Path) -> Result<()> {
+/// Makes `root` such a directory. It should be in memory: that is where debootstrap is quick.
+pub(crate) fn fill(root: &Path) -> Result<()> {
     let kept = kept()?;
-    if !kept.is_dir() {
-        make(&kept)?;
+    if kept.is_dir() {
+        return copy(&kept, root);
     }
-    run("/bin/cp", [OsStr::new("-a"), kept.as_ref(), root.as_ref()])
+    make(root)?;
+    keep(root, &kept)
 }
 
 /// Where it is kept: beside the directory of the profile that is being tested.
@@ -30,27 +31,27 @@ fn kept() -> Result<PathBuf> {
     Ok(target.join("rootfs").join(SUITE))
 }
 
-/// Renamed when it is complete: several tests may be at it at the same time.
-fn make(kept: &Path) -> Result<()> {
-    let unfinished = kept.with_extension(std::process::id().to_string());
-    fs::create_dir_all(&unfinished)?;
+fn make(root: &Path) -> Result<()> {
     let include = format!("--include={PACKAGES}");
-    let arguments = ["--variant=minbase", &include, SUITE].map(OsStr::new);
-    let made = run(
-        "/usr/sbin/debootstrap",
-        arguments
-            .into_iter()
-            .chain([unfinished.as_ref(), OsStr::new(MIRROR)]),
-    );
-    let result = made.and_then(|()| match fs::rename(&unfinished, kept) {
+    let options = ["--variant=minbase", &include, SUITE].map(OsStr::new);
+    let places = [root.as_os_str(), OsStr::new(MIRROR)];
+    run("/usr/sbin/debootstrap", options.into_iter().chain(places))
+}
+
+/// Renamed when it is complete: several tests may be at it at the same time.
+fn keep(root: &Path, kept: &Path) -> Result<()> {
+    let unfinished = kept.with_extension(std::process::id().to_string());
+    fs::create_dir_all(kept.parent().unwrap_or(kept))?;
+    copy(root, &unfinished)?;
+    if fs::rename(&unfinished, kept).is_err() {
         // Another test was faster.
-        Err(_) if kept.is_dir() => Ok(()),
-        renamed => Ok(renamed?),
-    });
-    if unfinished.exists() {
         fs::remove_dir_all(&unfinished)?;
     }
-    result
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    run("/bin/cp", [OsStr::new("-a"), from.as_ref(), to.as_ref()])
 }
 
 fn run<'a>(program: &str, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<()> {

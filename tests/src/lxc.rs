@@ -56,7 +56,7 @@ impl Lxc {
         let home = lxc.path.join(&lxc.name);
         fs::create_dir(&home)?;
         let root = home.join("rootfs");
-        debian::copy(&root)?;
+        debian::fill(&root)?;
         let place = format!("lxc.rootfs.path = dir:{}\n", root.display());
         let name = format!("lxc.uts.name = {}\n", lxc.name);
         let config = [DEBIAN, NO_NETWORK, &place, &name].concat();
