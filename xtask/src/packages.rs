@@ -13,16 +13,24 @@ pub(crate) struct Package {
     files: &'static [&'static str],
 }
 
-/// What makes containers: for the demo and the tests with privilege.
-pub(crate) const CONTAINERS: [Package; 2] = [
-    Package {
-        name: "busybox-static",
-        files: &["/bin/busybox", "/usr/bin/busybox"],
-    },
-    Package {
-        name: "util-linux",
-        files: &["/usr/bin/nsenter"],
-    },
+const fn package(name: &'static str, files: &'static [&'static str]) -> Package {
+    Package { name, files }
+}
+
+/// What the demo makes its container with.
+pub(crate) const DEMO: [Package; 2] = [
+    package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    package("util-linux", &["/usr/bin/nsenter"]),
+];
+
+/// What the root tier makes containers with: its own, and those of LXC and runc.
+pub(crate) const CONTAINERS: [Package; 6] = [
+    package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    package("util-linux", &["/usr/bin/nsenter"]),
+    package("lxc", &["/usr/bin/lxc-start"]),
+    package("lxc-templates", &["/usr/share/lxc/templates/lxc-busybox"]),
+    package("debootstrap", &["/usr/sbin/debootstrap"]),
+    package("runc", &["/usr/sbin/runc", "/usr/bin/runc"]),
 ];
 
 /// Sees to it that `packages` are there.
