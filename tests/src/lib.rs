@@ -11,6 +11,7 @@ mod compare;
 mod container;
 mod debian;
 mod lab;
+mod lingering;
 mod lxc;
 pub mod mounting;
 mod probe;

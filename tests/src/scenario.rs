@@ -7,20 +7,16 @@
 use crate::compare::differences_of_all;
 use crate::container::{Container, Enter, Site, Spec};
 use crate::lab::{Lab, Setup};
+use crate::lingering::Lingering;
 use crate::probe::{Reach, go_inside, reach_all};
 use crate::programs::{Running, children};
-use crate::sys::{in_child, start_child};
+use crate::sys::in_child;
 use crate::table::Table;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pause};
-use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The options with which everything external is declared and granted.
@@ -137,7 +133,7 @@ pub fn restore(lab: &Lab, memory: &Memory, case: &Case) -> Result<()> {
     let (restored, pid) = started.wait_for_cat()?;
     let others = enter_others(&restored, memory.tables.len() - 1)?;
     let pids: Vec<u32> = std::iter::once(pid)
-        .chain(others.iter().map(Visitor::pid))
+        .chain(others.iter().map(Lingering::pid))
         .collect();
     compare(memory, &pids)?;
     drop(others);
@@ -244,29 +240,13 @@ pub fn nested_in(flags: CloneFlags, build: impl FnOnce() -> Result<()>) -> Resul
         unshare(flags).with_context(|| format!("unshare({flags:?})"))?;
         build()
     };
-    linger(begin).map(drop)
-}
-
-/// A task that has entered a mount namespace. Dropping it ends it.
-struct Visitor(Pid);
-
-impl Visitor {
-    fn pid(&self) -> u32 {
-        self.0.as_raw().unsigned_abs()
-    }
-}
-
-impl Drop for Visitor {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is only its status to collect.
-        let _ = kill(self.0, Signal::SIGKILL);
-        let _ = waitpid(self.0, None);
-    }
+    // It ends with its parent, the container's first task.
+    Lingering::start(begin).map(Lingering::leave)
 }
 
 /// Enters the namespaces besides the first that a restore has made. Nothing runs
 /// in them: crux-restore itself holds them, in the order of the image.
-fn enter_others(restored: &Running, count: usize) -> Result<Vec<Visitor>> {
+fn enter_others(restored: &Running, count: usize) -> Result<Vec<Lingering>> {
     let mut held = held_namespaces(restored.id())?;
     if count == 0 {
         return Ok(Vec::new());
@@ -274,7 +254,7 @@ fn enter_others(restored: &Running, count: usize) -> Result<Vec<Visitor>> {
     ensure!(held.len() == count + 1, "crux-restore holds {held:?}");
     let visit = |path: PathBuf| {
         let namespace = File::open(&path).with_context(|| format!("open({path:?})"))?;
-        linger(|| Ok(setns(namespace, CloneFlags::CLONE_NEWNS)?)).map(Visitor)
+        Lingering::start(|| Ok(setns(namespace, CloneFlags::CLONE_NEWNS)?))
     };
     held.drain(1..).map(visit).collect()
 }
@@ -293,35 +273,4 @@ fn held_namespaces(pid: u32) -> Result<Vec<PathBuf>> {
     numbers.sort_unstable();
     let path = |number: u32| directory.join(number.to_string());
     Ok(numbers.into_iter().map(path).collect())
-}
-
-/// Starts a child that begins with `begin` and then does nothing until it is ended.
-fn linger(begin: impl FnOnce() -> Result<()>) -> Result<Pid> {
-    let (answers, report) = pipe_with(PipeFlags::CLOEXEC)?;
-    let mut report = File::from(report);
-    let child = start_child(move || {
-        let text = match begin() {
-            Ok(()) => "+".to_owned(),
-            Err(error) => format!("{error:#}"),
-        };
-        let _ = report.write_all(text.as_bytes());
-        drop(report);
-        if text != "+" {
-            return 1;
-        }
-        loop {
-            pause();
-        }
-    })?;
-    let mut text = String::new();
-    File::from(answers).read_to_string(&mut text)?;
-    match text.as_str() {
-        "+" => Ok(child),
-        _ => bail!("failed to start a task: {text}"),
-    }
-}
-
-/// For scripts that take a directory of the host's side.
-pub fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
