@@ -12,6 +12,7 @@ mod peel;
 mod process;
 mod roots;
 mod users;
+mod watch;
 mod wishes;
 
 pub use capabilities::check as check_capabilities;
@@ -32,6 +33,7 @@ use roots::Roots;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use users::Users;
+use watch::Watch;
 
 /// What was collected of a container.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub struct Collected {
     /// One process of each mount namespace, in the order of [`Seen::container`].
     pub processes: Vec<Process>,
     roots: Vec<Roots>,
+    watches: Vec<Watch>,
 }
 
 /// Collects what is to be known of the process and its descendants.
@@ -60,7 +63,9 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
     };
     let mut users = Users::new(&own)?;
     let mut roots = Vec::with_capacity(processes.len());
+    let mut watches = Vec::with_capacity(processes.len());
     for process in &processes {
+        watches.push(Watch::begin(process)?);
         let space = observe(process, features)?;
         let owner = users.owner(process, &processes)?;
         let (table, unreached) = (with_idmaps(&space), unreached(&space));
@@ -96,11 +101,17 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         seen,
         processes,
         roots,
+        watches,
     })
 }
 
 /// Whether the tables are still those that were collected.
 pub fn is_unchanged(collected: &Collected, features: &Features) -> Result<bool, DumpError> {
+    for watch in &collected.watches {
+        if watch.has_changed()? {
+            return Ok(false);
+        }
+    }
     for (process, space) in collected.processes.iter().zip(&collected.seen.container) {
         if with_idmaps(&observe(process, features)?) != space.table {
             return Ok(false);
