@@ -252,6 +252,18 @@ impl fmt::Display for Elsewhere<'_> {
     }
 }
 
+/// A cause in brackets, where there is one.
+struct Because<'a>(&'a str);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            why => write!(f, " ({why})"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,17 +292,5 @@ mod tests {
                 .to_string()
                 .starts_with("/a b' (ext4, process 7): it shows")
         );
-    }
-}
-
-/// A cause in brackets, where there is one.
-struct Because<'a>(&'a str);
-
-impl fmt::Display for Because<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            "" => Ok(()),
-            why => write!(f, " ({why})"),
-        }
     }
 }
