@@ -108,7 +108,7 @@ fn run(options: &Options, policy: &Policy) -> Result<String, DumpError> {
         }
         _ => (
             None,
-            crux_dump::look(options.pid, policy, &features)?.1.mounts,
+            crux_dump::look(options.pid, policy, &features)?.mounts,
         ),
     };
     let id = id.map(|id| id.to_string());

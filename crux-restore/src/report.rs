@@ -4,7 +4,8 @@
 
 use crate::cli::Options;
 use crate::failure::{Exit, Failure};
-use crux_image::mounts::Mounts;
+use crux_image::mounts::{External, Mounts, Origin};
+use crux_image::path::Escaped;
 use crux_mount::plan::Plan;
 use serde_json::json;
 use std::io::{ErrorKind, Write as _};
@@ -26,14 +27,28 @@ fn remark(text: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_fmt(format_args!("{text}\n"));
 }
 
-/// The plan that would be run.
-pub(crate) fn dry_run(plan: &Plan, options: &Options) -> Result<(), Failure> {
+/// The plan that would be run, and what its numbers stand for.
+pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) -> Result<(), Failure> {
     if options.json {
         let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
-        say(&format!("{}\n", json!({ "dry_run": true, "steps": steps })))
-    } else {
-        say(&plan.to_string())
+        return say(&format!("{}\n", json!({ "dry_run": true, "steps": steps })));
     }
+    let origins = mounts.origins.iter().enumerate();
+    let origins = origins.map(|(at, origin)| match origin {
+        Origin::Own(own) => {
+            let source = Escaped(&own.source);
+            format!("{at:>5}  {} {source}, made anew\n", own.fs_type.name())
+        }
+        Origin::External(External { fs_type, name, .. }) => {
+            format!("{at:>5}  {fs_type}, the source granted for {name}\n")
+        }
+    });
+    let every = mounts.every_mount().map(|(ns, at, _)| {
+        let path = mounts.namespaces[ns.at()].path_of(at);
+        format!("{:>5}  {path}\n", format!("{}:{}", ns.0, at.0))
+    });
+    let (origins, every): (String, String) = (origins.collect(), every.collect());
+    say(&format!("{plan}\nOrigins:\n{origins}\nMounts:\n{every}"))
 }
 
 /// What was restored, with how many ptys whose masters are held. A command's own output

@@ -39,7 +39,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     })?;
     let plan = checked_plan(&mounts)?;
     if options.dry_run {
-        report::dry_run(&plan, options)?;
+        report::dry_run(&plan, &mounts, options)?;
         return Ok(ExitCode::SUCCESS);
     }
     capabilities::check(&mounts)?;
