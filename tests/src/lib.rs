@@ -22,6 +22,7 @@ mod runc;
 mod sys;
 mod table;
 mod terminals;
+pub mod tracing;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups};
 pub use compare::differences;

@@ -4,10 +4,10 @@
 //! and no prefix for those that need nothing.
 
 use crate::cargo::{cargo, has, succeed};
+use crate::packages::{self, Package};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::fmt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[derive(clap::Args)]
@@ -49,16 +49,21 @@ impl Tier {
         match self {
             Self::Unit => None,
             Self::Userns => no_user_namespace(),
-            Self::Root => no_root().or_else(no_busybox),
+            Self::Root => no_root().or_else(no_packages),
             Self::Vm => Some("there is no VM tier yet: docs/roadmap.md".into()),
         }
     }
 
-    /// What some of its tests need and is not there.
-    fn missing(self) -> Vec<&'static Maker> {
-        let needed = (self == Self::Root).then_some(&MAKERS);
-        let all = needed.into_iter().flatten();
-        all.filter(|maker| !maker.is_there()).collect()
+    /// What some of its tests need and is not there, after installing what is required.
+    fn missing(self, need: Need) -> Vec<&'static Maker> {
+        let makers: &[Maker] = match self {
+            Self::Root => &MAKERS,
+            _ => &[],
+        };
+        if need == Need::Required {
+            makers.iter().for_each(Maker::install);
+        }
+        makers.iter().filter(|maker| !maker.is_there()).collect()
     }
 
     /// The arguments of libtest that choose it, for when there is no nextest.
@@ -78,37 +83,42 @@ impl fmt::Display for Tier {
     }
 }
 
-/// Programs that some tests make containers with.
+/// Programs that some tests of the root tier make containers with.
 struct Maker {
     /// In the names of those tests.
     tests: &'static str,
-    /// What they need.
-    files: &'static [&'static str],
-    /// Who brings it.
-    packages: &'static str,
+    packages: &'static [Package],
 }
 
 const MAKERS: [Maker; 2] = [
     Maker {
         tests: "by_lxc",
-        files: &[
-            "/usr/bin/lxc-start",
-            "/usr/share/lxc/templates/lxc-busybox",
-            "/usr/sbin/debootstrap",
-        ],
-        packages: "lxc lxc-templates debootstrap",
+        packages: &packages::LXC,
     },
     Maker {
         tests: "by_runc",
-        files: &["/usr/sbin/runc"],
-        packages: "runc",
+        packages: &packages::RUNC,
     },
 ];
 
 impl Maker {
     fn is_there(&self) -> bool {
-        self.files.iter().all(|file| Path::new(file).exists())
+        packages::missing(self.packages).is_empty()
     }
+
+    /// An error is said, and leaves it missing.
+    fn install(&self) {
+        if let Err(error) = packages::ensure_installed(self.packages) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// Whether a tier has to run whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Required,
+    Optional,
 }
 
 /// What became of a tier.
@@ -127,7 +137,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         chosen => chosen,
     };
     let runner = Runner::choose();
-    let outcomes: Vec<_> = tiers.iter().map(|&tier| (tier, runner.run(tier))).collect();
+    let need = match options.require || in_ci() {
+        true => Need::Required,
+        false => Need::Optional,
+    };
+    let outcomes: Vec<_> = tiers
+        .iter()
+        .map(|&tier| (tier, runner.run(tier, need)))
+        .collect();
     report(&outcomes);
     judge(options, &outcomes)
 }
@@ -186,12 +203,12 @@ impl Runner {
         Self::Plain
     }
 
-    fn run(&self, tier: Tier) -> Outcome {
+    fn run(&self, tier: Tier, need: Need) -> Outcome {
         if let Some(why) = tier.obstacle() {
             eprintln!("\n*** The {tier} tier is NOT RUN: {why}\n");
             return Outcome::NotRun(why);
         }
-        let missing = tier.missing();
+        let missing = tier.missing(need);
         let without = describe(&missing);
         if !missing.is_empty() {
             eprintln!("\n*** Of the {tier} tier is NOT RUN: {without}\n");
@@ -240,10 +257,8 @@ impl Runner {
 
 fn describe(missing: &[&Maker]) -> String {
     let all = missing.iter().map(|maker| {
-        let Maker {
-            tests, packages, ..
-        } = maker;
-        format!("containers {tests} (`apt-get install {packages}`)")
+        let packages = packages::missing(maker.packages).join(" ");
+        format!("containers {} (`apt-get install {packages}`)", maker.tests)
     });
     all.collect::<Vec<_>>().join(", ")
 }
@@ -271,9 +286,7 @@ fn no_root() -> Option<String> {
     (!works).then(|| "root cannot make namespaces here (CAP_SYS_ADMIN is missing)".into())
 }
 
-fn no_busybox() -> Option<String> {
-    let there = ["/bin/busybox", "/usr/bin/busybox"]
-        .iter()
-        .any(|at| Path::new(at).exists());
-    (!there).then(|| "the containers need a shell: `apt-get install busybox-static`".into())
+fn no_packages() -> Option<String> {
+    let installed = packages::ensure_installed(&packages::CONTAINERS);
+    installed.err().map(|error| format!("{error:#}"))
 }

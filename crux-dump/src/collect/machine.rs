@@ -6,7 +6,9 @@
 use super::DumpError;
 use super::process::{Stat, open_directory};
 use crate::judge::NamespaceId;
+use crux_mount::sys::SysError;
 use rustix::fs::{Dir, Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::AsFd;
 
@@ -25,8 +27,8 @@ pub(super) struct Machine(BTreeMap<u32, Seen>);
 impl Machine {
     /// Reads /proc.
     pub(super) fn scan() -> Result<Self, DumpError> {
-        let fail = |errno: rustix::io::Errno| DumpError::Proc {
-            what: "/proc".into(),
+        let fail = |errno: Errno| DumpError::Proc {
+            what: "/proc: open or getdents".into(),
             error: errno.into(),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -39,8 +41,13 @@ impl Machine {
                 .to_str()
                 .ok()
                 .and_then(|name| name.parse().ok());
-            if let Some((pid, seen)) = pid.and_then(|pid| Some((pid, look(pid)?))) {
-                all.insert(pid, seen);
+            let Some(pid) = pid else { continue };
+            match look(pid) {
+                Ok(seen) => drop(all.insert(pid, seen)),
+                // It has ended meanwhile.
+                Err(error) if matches!(error.errno(), Errno::NOENT | Errno::SRCH) => {}
+                // Any other may be of the container: leaving it out could lose a namespace.
+                Err(error) => return Err(DumpError::Process { pid, error }),
             }
         }
         Ok(Self(all))
@@ -77,14 +84,16 @@ impl Machine {
     }
 }
 
-fn look(pid: u32) -> Option<Seen> {
-    let directory = open_directory(&format!("/proc/{pid}")).ok()?;
+fn look(pid: u32) -> Result<Seen, SysError> {
+    let directory = open_directory(&format!("/proc/{pid}"))?;
     let parent = Stat::read(directory.as_fd())?.parent;
-    let link = rustix::fs::readlinkat(&directory, "ns/mnt", Vec::new()).ok();
-    Some(Seen {
-        parent,
-        mounts: link.and_then(|link| inode(link.as_bytes())),
-    })
+    let mounts = match rustix::fs::readlinkat(&directory, "ns/mnt", Vec::new()) {
+        Ok(link) => inode(link.as_bytes()),
+        // Not ours to look at; a zombie; a kernel thread.
+        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::SRCH) => None,
+        Err(errno) => return Err(SysError::new("readlink(\"ns/mnt\")", errno)),
+    };
+    Ok(Seen { parent, mounts })
 }
 
 /// The number in `mnt:[4026531841]`.

@@ -66,6 +66,7 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         let (table, unreached) = (with_idmaps(&space), unreached(&space));
         let found = roots::look(process, &table)?;
         seen.roots.extend(&found.facts);
+        seen.unlooked.extend(found.failures.iter().cloned());
         roots.push(found);
         let root_place = match space.root.place {
             observe::RootPlace::MountRoot => RootPlace::MountRoot,

@@ -102,7 +102,8 @@ fn current(kind: NamespaceKind, proc: BorrowedFd<'_>) -> Result<OwnedFd, StepErr
         NamespaceKind::Ipc => "thread-self/ns/ipc",
         _ => "thread-self/ns/net",
     };
-    openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(named(path))
+    openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(named(&format!("openat(proc, \"{path}\")")))
 }
 
 /// A detached mount of a new superblock, still writable.
