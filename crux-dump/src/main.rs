@@ -106,7 +106,7 @@ fn run(options: &Options, policy: &Policy) -> Result<(), DumpError> {
         }
         _ => (
             None,
-            crux_dump::look(options.pid, policy, &features)?.1.mounts,
+            crux_dump::look(options.pid, policy, &features)?.mounts,
         ),
     };
     if options.json {

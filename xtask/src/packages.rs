@@ -13,39 +13,25 @@ pub(crate) struct Package {
     files: &'static [&'static str],
 }
 
-/// What makes containers: for the demo and the tests with privilege.
-pub(crate) const CONTAINERS: [Package; 2] = [
-    Package {
-        name: "busybox-static",
-        files: &["/bin/busybox", "/usr/bin/busybox"],
-    },
-    Package {
-        name: "util-linux",
-        files: &["/usr/bin/nsenter"],
-    },
+const fn package(name: &'static str, files: &'static [&'static str]) -> Package {
+    Package { name, files }
+}
+
+/// What the demo makes its container with.
+pub(crate) const DEMO: [Package; 2] = [
+    package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    package("util-linux", &["/usr/bin/nsenter"]),
 ];
 
-/// LXC, and what makes a Debian system for it.
-pub(crate) const LXC: [Package; 3] = [
-    Package {
-        name: "lxc",
-        files: &["/usr/bin/lxc-start"],
-    },
-    Package {
-        name: "lxc-templates",
-        files: &["/usr/share/lxc/templates/lxc-busybox"],
-    },
-    Package {
-        name: "debootstrap",
-        files: &["/usr/sbin/debootstrap"],
-    },
+/// What the root tier makes containers with: its own, and those of LXC and runc.
+pub(crate) const CONTAINERS: [Package; 6] = [
+    package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    package("util-linux", &["/usr/bin/nsenter"]),
+    package("lxc", &["/usr/bin/lxc-start"]),
+    package("lxc-templates", &["/usr/share/lxc/templates/lxc-busybox"]),
+    package("debootstrap", &["/usr/sbin/debootstrap"]),
+    package("runc", &["/usr/sbin/runc", "/usr/bin/runc"]),
 ];
-
-/// runc.
-pub(crate) const RUNC: [Package; 1] = [Package {
-    name: "runc",
-    files: &["/usr/sbin/runc"],
-}];
 
 /// Sees to it that `packages` are there.
 pub(crate) fn ensure_installed(packages: &[Package]) -> Result<()> {
@@ -66,8 +52,7 @@ pub(crate) fn ensure_installed(packages: &[Package]) -> Result<()> {
     apt(&[&install[..], &missing].concat())
 }
 
-/// The names of those that are not there.
-pub(crate) fn missing(packages: &[Package]) -> Vec<&'static str> {
+fn missing(packages: &[Package]) -> Vec<&'static str> {
     let there = |package: &Package| package.files.iter().any(|file| Path::new(file).exists());
     let missing = packages.iter().filter(|package| !there(package));
     missing.map(|package| package.name).collect()

@@ -4,7 +4,7 @@
 //! and no prefix for those that need nothing.
 
 use crate::cargo::{cargo, has, succeed};
-use crate::packages::{self, Package};
+use crate::packages;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::fmt;
@@ -54,18 +54,6 @@ impl Tier {
         }
     }
 
-    /// What some of its tests need and is not there, after installing what is required.
-    fn missing(self, need: Need) -> Vec<&'static Maker> {
-        let makers: &[Maker] = match self {
-            Self::Root => &MAKERS,
-            _ => &[],
-        };
-        if need == Need::Required {
-            makers.iter().for_each(Maker::install);
-        }
-        makers.iter().filter(|maker| !maker.is_there()).collect()
-    }
-
     /// The arguments of libtest that choose it, for when there is no nextest.
     fn plain_filters(self) -> &'static [&'static str] {
         match self {
@@ -83,49 +71,9 @@ impl fmt::Display for Tier {
     }
 }
 
-/// Programs that some tests of the root tier make containers with.
-struct Maker {
-    /// In the names of those tests.
-    tests: &'static str,
-    packages: &'static [Package],
-}
-
-const MAKERS: [Maker; 2] = [
-    Maker {
-        tests: "by_lxc",
-        packages: &packages::LXC,
-    },
-    Maker {
-        tests: "by_runc",
-        packages: &packages::RUNC,
-    },
-];
-
-impl Maker {
-    fn is_there(&self) -> bool {
-        packages::missing(self.packages).is_empty()
-    }
-
-    /// An error is said, and leaves it missing.
-    fn install(&self) {
-        if let Err(error) = packages::ensure_installed(self.packages) {
-            eprintln!("{error:#}");
-        }
-    }
-}
-
-/// Whether a tier has to run whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Required,
-    Optional,
-}
-
 /// What became of a tier.
 enum Outcome {
     Passed,
-    /// All that was run has passed.
-    Partly(String),
     Failed,
     NotRun(String),
 }
@@ -137,14 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         chosen => chosen,
     };
     let runner = Runner::choose();
-    let need = match options.require || in_ci() {
-        true => Need::Required,
-        false => Need::Optional,
-    };
-    let outcomes: Vec<_> = tiers
-        .iter()
-        .map(|&tier| (tier, runner.run(tier, need)))
-        .collect();
+    let outcomes: Vec<_> = tiers.iter().map(|&tier| (tier, runner.run(tier))).collect();
     report(&outcomes);
     judge(options, &outcomes)
 }
@@ -154,7 +95,6 @@ fn report(outcomes: &[(Tier, Outcome)]) {
     for (tier, outcome) in outcomes {
         match outcome {
             Outcome::Passed => println!("  {tier:<8} passed"),
-            Outcome::Partly(what) => println!("  {tier:<8} passed, but NOT RUN: {what}"),
             Outcome::Failed => println!("  {tier:<8} FAILED"),
             Outcome::NotRun(why) => println!("  {tier:<8} NOT RUN: {why}"),
         }
@@ -170,7 +110,7 @@ fn judge(options: &Options, outcomes: &[(Tier, Outcome)]) -> Result<()> {
     let bad = outcomes.iter().filter(|(tier, outcome)| match outcome {
         Outcome::Passed => false,
         Outcome::Failed => true,
-        Outcome::Partly(_) | Outcome::NotRun(_) => required(*tier),
+        Outcome::NotRun(_) => required(*tier),
     });
     let names: Vec<_> = bad.map(|(tier, _)| tier.name()).collect();
     if !names.is_empty() {
@@ -203,20 +143,14 @@ impl Runner {
         Self::Plain
     }
 
-    fn run(&self, tier: Tier, need: Need) -> Outcome {
+    fn run(&self, tier: Tier) -> Outcome {
         if let Some(why) = tier.obstacle() {
             eprintln!("\n*** The {tier} tier is NOT RUN: {why}\n");
             return Outcome::NotRun(why);
         }
-        let missing = tier.missing(need);
-        let without = describe(&missing);
-        if !missing.is_empty() {
-            eprintln!("\n*** Of the {tier} tier is NOT RUN: {without}\n");
-        }
         println!("\n=== {tier} tier");
-        match succeed(&mut self.command(tier, &missing)) {
-            Ok(()) if missing.is_empty() => Outcome::Passed,
-            Ok(()) => Outcome::Partly(without),
+        match succeed(&mut self.command(tier)) {
+            Ok(()) => Outcome::Passed,
             Err(error) => {
                 eprintln!("{error:#}");
                 Outcome::Failed
@@ -224,43 +158,23 @@ impl Runner {
         }
     }
 
-    fn command(&self, tier: Tier, missing: &[&Maker]) -> Command {
+    fn command(&self, tier: Tier) -> Command {
         match self {
             Self::Nextest => {
                 let mut command = cargo(["nextest", "run", "--workspace", "--profile"]);
                 // A tier in which nothing ran has not passed.
                 command.args([tier.name(), "--no-tests", "fail"]);
-                // Several -E would be one or the other.
-                let without = missing
-                    .iter()
-                    .map(|maker| format!("not test({})", maker.tests));
-                command.args([
-                    "-E",
-                    &without
-                        .chain(["all()".into()])
-                        .collect::<Vec<_>>()
-                        .join(" & "),
-                ]);
                 command
             }
             Self::Plain => {
                 let mut command = cargo(["test", "--workspace", "--lib", "--bins", "--tests"]);
                 command
                     .args(["--", "--test-threads=1"])
-                    .args(tier.plain_filters())
-                    .args(missing.iter().flat_map(|maker| ["--skip", maker.tests]));
+                    .args(tier.plain_filters());
                 command
             }
         }
     }
-}
-
-fn describe(missing: &[&Maker]) -> String {
-    let all = missing.iter().map(|maker| {
-        let packages = packages::missing(maker.packages).join(" ");
-        format!("containers {} (`apt-get install {packages}`)", maker.tests)
-    });
-    all.collect::<Vec<_>>().join(", ")
 }
 
 fn no_user_namespace() -> Option<String> {

@@ -40,7 +40,15 @@ pub(super) fn open_across(root: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedF
     open_with(root, path, OFlags::PATH)
 }
 
-/// The same, with the access wanted of the last component.
+/// What is on top of everything that is stacked on this thread's root directory. ".." does not
+/// leave the root, but crosses what is mounted on it.
+pub(super) fn open_above_root() -> Result<OwnedFd, SysError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = rustix::fs::openat(CWD, "/..", flags, Mode::empty());
+    open.map_err(|errno| SysError::new("open(\"/..\", O_PATH|O_DIRECTORY)", errno))
+}
+
+/// What is on top at `path` beneath `root`, with the access wanted of the last component.
 pub(super) fn open_with(
     root: BorrowedFd<'_>,
     path: &RelPath,

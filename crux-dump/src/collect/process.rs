@@ -99,9 +99,14 @@ pub(super) struct Stat {
 
 impl Stat {
     pub(super) fn read(process: BorrowedFd<'_>) -> Result<Self, SysError> {
-        let line = read(process, "stat")?;
+        // One line of numbers and a name of at most 64 bytes, which the kernel gives out in one piece.
+        let file = sys::open_process_file(process, "stat")?;
+        let mut line = [0; 2048];
+        let length = rustix::io::read(file, &mut line)
+            .map_err(|errno| SysError::new("read(\"stat\")", errno))?;
         // An empty one is that of a process which has just ended.
-        Self::parse(&line).ok_or_else(|| SysError::new("read(\"stat\")", Errno::SRCH))
+        let stat = Self::parse(&line[..length]);
+        stat.ok_or_else(|| SysError::new("read(\"stat\")", Errno::SRCH))
     }
 
     /// The name may hold anything, also parentheses: what counts comes after the last.
