@@ -7,6 +7,7 @@ use crate::sys::die_with_parent;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -94,6 +95,23 @@ impl Programs {
         Running::start(&self.restore, arguments)
     }
 
+    /// The same, with a COMMAND that says something: what it said first, as soon as it has.
+    pub fn restore_until_said<S: AsRef<OsStr>>(
+        &self,
+        images: &Path,
+        options: &[S],
+    ) -> Result<(Running, Vec<u8>)> {
+        let fixed = ["--mounts-only", "--images"].map(OsStr::new);
+        let options = options.iter().map(AsRef::as_ref);
+        let arguments = fixed.into_iter().chain([images.as_os_str()]).chain(options);
+        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+        let running = Running::start_with(&self.restore, arguments, |_| Ok(theirs.into()))?;
+        let mut said = vec![0; 4096];
+        let length = File::from(ours).read(&mut said)?;
+        said.truncate(length);
+        Ok((running, said))
+    }
+
     /// Runs `crux-image VERB DIR...` to its end.
     pub fn image(&self, verb: &str, directories: &[&Path]) -> Result<Output> {
         let directories = directories.iter().map(|path| path.as_os_str());
@@ -129,20 +147,31 @@ impl Running {
         program: &Path,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
-        let stdout = File::from(memfd_create("stdout", MemfdFlags::CLOEXEC)?);
+        Self::start_with(program, arguments, |printed| {
+            Ok(printed.try_clone()?.into())
+        })
+    }
+
+    /// The same, with another standard output than the file that [`Self::printed`] reads.
+    fn start_with<S: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = S>,
+        stdout: impl FnOnce(&File) -> Result<Stdio>,
+    ) -> Result<Self> {
+        let printed = File::from(memfd_create("stdout", MemfdFlags::CLOEXEC)?);
         let stderr = File::from(memfd_create("stderr", MemfdFlags::CLOEXEC)?);
         let mut command = Command::new(program);
         command
             .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(stdout.try_clone()?)
+            .stdout(stdout(&printed)?)
             .stderr(stderr.try_clone()?);
         let child = die_with_parent(&mut command)
             .spawn()
             .with_context(|| format!("failed to start {}", program.display()))?;
         Ok(Self {
             child,
-            stdout,
+            stdout: printed,
             stderr,
         })
     }
@@ -163,10 +192,16 @@ impl Running {
         contents(&mut self.stdout)
     }
 
+    /// What it has complained of so far.
+    pub fn complained(&mut self) -> Result<Vec<u8>> {
+        contents(&mut self.stderr)
+    }
+
     /// Waits until COMMAND, which is `cat`, runs, and gives its pid. `cat` echoes a
     /// line; nothing else tells from outside that a program has got that far.
     pub fn wait_for_cat(mut self) -> Result<(Self, u32)> {
-        self.say("ready")?;
+        // A program that has ended already says below what was wrong.
+        let _ = self.say("ready");
         let start = Instant::now();
         while !self.printed()?.ends_with(b"ready\n") {
             if self.ended()?.is_some() || start.elapsed() > PATIENCE {
@@ -239,7 +274,7 @@ impl Drop for Running {
 }
 
 /// Not from /proc/PID/task/TID/children: not every kernel has that.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };

@@ -25,7 +25,12 @@ pub fn prepare(lab: &Lab, count: usize) -> Result<PathBuf> {
 pub fn start(lab: &Lab, root: &Path, count: usize) -> Result<Container> {
     let mut spec = Spec::new(root.to_owned());
     spec.namespaces = CloneFlags::empty();
-    Container::start(lab, &spec, |_| make(root, count), || Ok(()))
+    let build = |_: &crate::Site<'_>| {
+        // A bind of a directory of the root would be a slave of the host's like the root.
+        mounting::propagation(root, Kind::Private, Depth::One)?;
+        make(root, count)
+    };
+    Container::start(lab, &spec, build, || Ok(()))
 }
 
 /// The same mounts with nothing but their system calls, one or two for each.

@@ -2,7 +2,8 @@
 //!
 //! Kind: effect. The image and the copies are on the same file system.
 
-use super::measure::{Row, Target, median};
+use super::measure::{Row, Target, in_turn};
+use super::mounts::{dump, peak, restore};
 use anyhow::{Context as _, Result, ensure};
 use crux_tests::blueprint::many;
 use crux_tests::{Container, Lab, Programs, Setup, mounting};
@@ -11,8 +12,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-const AUTO: [&str; 2] = ["--external", "auto"];
 const TARGET: Target = Target::Times(1.5, 0.0);
+/// "Bounded": far below the contents, and the same for both.
+const MEBIBYTES: f64 = 32.0;
 
 pub(super) fn run(programs: &Programs, runs: u32, mib: usize, files: usize) -> Result<Vec<Row>> {
     let large = |at: &Path| write_large(&at.join("large"), mib);
@@ -43,41 +45,45 @@ fn measure(
 fn both_ways(lab: &Lab, container: Container, name: &str, runs: u32) -> Result<Vec<Row>> {
     let (images, copied) = (lab.path("images"), lab.path("copied"));
     let data = container.path("/data");
-    let out = median(runs, || timed(&copied, || copy(&data, &copied)))?;
-    let dump = median(runs, || timed(&images, || dump(lab, &container, &images)))?;
+    let (dumping, out) = in_turn(
+        runs,
+        || dump(lab, &container, &images),
+        || copy_out(&data, &copied),
+    )?;
+    let dump_peak = peak(|| dump(lab, &container, &images))?;
     drop(container);
-    let back = median(runs, || copy_into_new_tmpfs(lab, &copied))?;
-    let restore = median(runs, || timed(&lab.path("none"), || restore(lab, &images)))?;
+    let (restoring, back) = in_turn(
+        runs,
+        || until_command(lab, &images),
+        || copy_into_new_tmpfs(lab, &copied),
+    )?;
+    let restore_peak = peak(|| until_command(lab, &images))?;
+    let memory = |what, peak| {
+        Row::mebibytes(
+            format!("memory of {what}: {name}"),
+            peak,
+            Target::Most(MEBIBYTES),
+        )
+    };
     Ok(vec![
-        Row::seconds(format!("dump: {name}"), dump, out, TARGET),
-        Row::seconds(format!("restore: {name}"), restore, back, TARGET),
+        Row::seconds(format!("dump: {name}"), dumping, out, TARGET),
+        Row::seconds(format!("restore: {name}"), restoring, back, TARGET),
+        memory("dump", dump_peak),
+        memory("restore", restore_peak),
     ])
 }
 
-/// Removes `target` and times what makes it.
-fn timed(target: &Path, job: impl FnOnce() -> Result<()>) -> Result<f64> {
-    if target.exists() {
-        fs::remove_dir_all(target)?;
+fn copy_out(from: &Path, to: &Path) -> Result<f64> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
     }
     let start = Instant::now();
-    job()?;
+    copy(from, to)?;
     Ok(start.elapsed().as_secs_f64())
 }
 
-fn dump(lab: &Lab, container: &Container, images: &Path) -> Result<()> {
-    lab.programs
-        .dump(container.pid, images, &AUTO)?
-        .success("crux-dump")?;
-    Ok(())
-}
-
-fn restore(lab: &Lab, images: &Path) -> Result<()> {
-    let options = ["--external", "auto", "--", "/bin/true"];
-    lab.programs
-        .restore(images, &options)?
-        .finish()?
-        .success("crux-restore")?;
-    Ok(())
+fn until_command(lab: &Lab, images: &Path) -> Result<f64> {
+    Ok(restore(lab, images)?.until_command)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Measurements and what they are held against.
 //!
-//! Kind: pure, but for [`median`].
+//! Kind: pure.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -97,11 +97,24 @@ impl fmt::Display for Row {
     }
 }
 
-/// The median of several runs.
-pub(super) fn median(runs: u32, mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
-    let mut times = (0..runs).map(|_| once()).collect::<Result<Vec<f64>>>()?;
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+/// Measures two things in turn, so that whatever else the machine does meanwhile
+/// befalls both: the medians of both, after one run of each that does not count.
+pub(super) fn in_turn(
+    runs: u32,
+    mut crux: impl FnMut() -> Result<f64>,
+    mut bare: impl FnMut() -> Result<f64>,
+) -> Result<(f64, f64)> {
+    bare()?;
+    crux()?;
+    let pairs = (0..runs).map(|_| Ok((crux()?, bare()?)));
+    let (crux, bare) = pairs.collect::<Result<(Vec<_>, Vec<_>)>>()?;
+    Ok((median(crux), median(bare)))
+}
+
+/// The middle one.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 #[cfg(test)]
@@ -116,8 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn median_is_the_middle_of_the_sorted_runs() {
-        let mut values = [5.0, 1.0, 3.0].into_iter();
-        assert_eq!(median(3, || Ok(values.next().unwrap())).unwrap(), 3.0);
+    fn median_is_the_middle_of_the_sorted_values() {
+        assert_eq!(median(vec![5.0, 1.0, 3.0]), 3.0);
+    }
+
+    #[test]
+    fn both_run_in_turn_and_the_first_of_each_does_not_count() {
+        let order = std::cell::RefCell::new(String::new());
+        let run = |name| {
+            order.borrow_mut().push(name);
+            Ok(order.borrow().len() as f64)
+        };
+        let medians = in_turn(3, || run('c'), || run('b')).unwrap();
+        assert_eq!((order.borrow().as_str(), medians), ("bccbcbcb", (5.0, 6.0)));
     }
 }

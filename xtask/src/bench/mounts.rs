@@ -2,8 +2,8 @@
 //!
 //! Kind: effect.
 
-use super::measure::{Row, Target, median};
-use anyhow::{Context as _, Result};
+use super::measure::{Row, Target, in_turn};
+use anyhow::{Context as _, Result, ensure};
 use crux_tests::blueprint::many;
 use crux_tests::mounting::{self, Depth, Kind};
 use crux_tests::{Container, Lab, Programs, Setup, in_child, peak_of_children};
@@ -53,34 +53,40 @@ fn measure(lab: &Lab, count: usize, runs: u32) -> Result<Vec<Row>> {
     let root = many::prepare(lab, count)?;
     let images = lab.path("images");
     let container = many::start(lab, &root, count)?;
-    let reading = median(runs, || read_and_walk(&container, count))?;
-    let dumping = median(runs, || dump(lab, &container, &images))?;
+    let (dumping, reading) = in_turn(
+        runs,
+        || dump(lab, &container, &images),
+        || read_and_walk(&container, count),
+    )?;
     let dump_peak = peak(|| dump(lab, &container, &images))?;
     drop(container);
-    let making = median(runs, || make(&root, count))?;
-    let restoring = median(runs, || restore(lab, &images))?;
-    let restore_peak = peak(|| restore(lab, &images))?;
+    let (restoring, making) = in_turn(
+        runs,
+        || Ok(restore(lab, &images)?.until_command),
+        || make(&root, count),
+    )?;
+    let (ending, unmaking) = in_turn(
+        runs,
+        || Ok(restore(lab, &images)?.until_end),
+        || make_and_end(&root, count),
+    )?;
+    let restore_peak = peak(|| Ok(restore(lab, &images)?.until_end))?;
     let limit = match count {
         1_000 => Target::Most(MEBIBYTES),
         _ => Target::None,
     };
+    let memory =
+        |what, peak| Row::mebibytes(format!("memory of {}", name(what, count)), peak, limit);
     Ok(vec![
         Row::seconds(name("dump", count), dumping, reading, TARGET),
         Row::seconds(name("restore", count), restoring, making, TARGET),
-        Row::mebibytes(
-            format!("memory of {}", name("dump", count)),
-            dump_peak,
-            limit,
-        ),
-        Row::mebibytes(
-            format!("memory of {}", name("restore", count)),
-            restore_peak,
-            limit,
-        ),
+        Row::seconds(name("restore and end", count), ending, unmaking, TARGET),
+        memory("dump", dump_peak),
+        memory("restore", restore_peak),
     ])
 }
 
-fn dump(lab: &Lab, container: &Container, images: &Path) -> Result<f64> {
+pub(super) fn dump(lab: &Lab, container: &Container, images: &Path) -> Result<f64> {
     if images.exists() {
         fs::remove_dir_all(images)?;
     }
@@ -91,18 +97,30 @@ fn dump(lab: &Lab, container: &Container, images: &Path) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-fn restore(lab: &Lab, images: &Path) -> Result<f64> {
-    let options = ["--external", "auto", "--", "/bin/true"];
+/// From the start of crux-restore, in seconds.
+pub(super) struct Restored {
+    /// Until a command inside runs.
+    pub(super) until_command: f64,
+    /// Until the command and crux-restore have ended, and all mounts are gone.
+    pub(super) until_end: f64,
+}
+
+pub(super) fn restore(lab: &Lab, images: &Path) -> Result<Restored> {
+    let command = ["--external", "auto", "--", "/bin/busybox", "echo", "here"];
     let start = Instant::now();
-    lab.programs
-        .restore(images, &options)?
-        .finish()?
-        .success("crux-restore")?;
-    Ok(start.elapsed().as_secs_f64())
+    let (running, said) = lab.programs.restore_until_said(images, &command)?;
+    let until_command = start.elapsed().as_secs_f64();
+    running.finish()?.success("crux-restore")?;
+    let until_end = start.elapsed().as_secs_f64();
+    ensure!(said == b"here\n", "the command said {said:?}");
+    Ok(Restored {
+        until_command,
+        until_end,
+    })
 }
 
 /// In a process of its own, as the kernel keeps one maximum for all children.
-fn peak(job: impl FnOnce() -> Result<f64>) -> Result<f64> {
+pub(super) fn peak(job: impl FnOnce() -> Result<f64>) -> Result<f64> {
     let answer = in_child(|| {
         job()?;
         Ok(peak_of_children()?.to_le_bytes().to_vec())
@@ -133,15 +151,23 @@ fn walk(directory: &Path) -> Result<()> {
 
 /// The system calls, in a namespace that has only the root before.
 fn make(root: &Path, count: usize) -> Result<f64> {
-    let answer = in_child(|| {
-        crux_tests::new_mount_namespace()?;
-        mounting::propagation(Path::new("/"), Kind::Private, Depth::Tree)?;
-        mounting::bind(root, root, Depth::One)?;
-        let start = Instant::now();
-        many::make(root, count)?;
-        Ok(start.elapsed().as_secs_f64().to_le_bytes().to_vec())
-    })?;
-    Ok(f64::from_le_bytes(
-        answer.try_into().ok().context("eight bytes")?,
-    ))
+    let answer = in_child(|| Ok(make_here(root, count)?.to_le_bytes().to_vec()))?;
+    let bytes = answer.try_into().ok().context("eight bytes")?;
+    Ok(f64::from_le_bytes(bytes))
+}
+
+/// The same, with a process for it and the end of that.
+fn make_and_end(root: &Path, count: usize) -> Result<f64> {
+    let start = Instant::now();
+    make(root, count)?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn make_here(root: &Path, count: usize) -> Result<f64> {
+    crux_tests::new_mount_namespace()?;
+    mounting::propagation(Path::new("/"), Kind::Private, Depth::Tree)?;
+    mounting::bind(root, root, Depth::One)?;
+    let start = Instant::now();
+    many::make(root, count)?;
+    Ok(start.elapsed().as_secs_f64())
 }
