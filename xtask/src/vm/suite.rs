@@ -38,7 +38,7 @@ const EXHAUSTIVE: [&str; 2] = [
 ];
 const SLOW: &str = "the time (`cargo xtask vm-test faults` runs it)";
 
-const LACKS: [Lack; 3] = [
+const LACKS: [Lack; 5] = [
     Lack {
         tests: "tests::lxc ",
         since: None,
@@ -48,6 +48,16 @@ const LACKS: [Lack; 3] = [
         tests: "root_id_maps_are_observed_where_the_kernel_gives_them",
         since: Some((6, 3)),
         what: "id-mapped tmpfs (Linux 6.3)",
+    },
+    Lack {
+        tests: "root_idmapped_mount_is_refused_unless_the_kernel_tells_its_map",
+        since: Some((6, 3)),
+        what: "id-mapped tmpfs (Linux 6.3)",
+    },
+    Lack {
+        tests: "root_idmapped_mounts_are_restored",
+        since: Some((6, 15)),
+        what: "id-maps told by statmount (Linux 6.15)",
     },
     Lack {
         tests: "mount_tucked_beneath",
