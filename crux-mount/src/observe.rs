@@ -102,6 +102,9 @@ pub enum Hidden {
     Unknown,
     /// These.
     Known(Vec<HiddenMount>),
+    /// These, and the root of the process is stacked on the root of them all: whoever enters the
+    /// namespace comes out on top, and no path leads down. systemd's services are like that.
+    Buried(Vec<HiddenMount>),
 }
 
 /// Reads the mount namespace of the process whose `/proc/PID` directory `process` is.

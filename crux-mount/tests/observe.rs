@@ -125,6 +125,28 @@ fn root_a_chroot_beneath_an_overmounted_root_hides_mounts_but_not_from_listmount
 }
 
 #[test]
+fn root_mounts_that_the_root_is_stacked_on_are_known_to_be_buried() {
+    let setup = |_yard| {
+        let top = tmpfs();
+        sys::move_mount(&top, open("/")).unwrap();
+        sys::fchdir(&top).unwrap();
+        sys::chroot_dot().unwrap();
+    };
+    from_outside(setup, |process| {
+        let features = Features::probe();
+        let seen = observe_process(process.as_fd(), &features).unwrap();
+        assert_eq!(seen.root.place, RootPlace::MountRoot);
+        assert_eq!(seen.entries.len(), 1);
+        if features.mount_namespace_ids {
+            let Hidden::Buried(hidden) = seen.hidden else {
+                panic!("not buried: {:?}", seen.hidden)
+            };
+            assert!(hidden.iter().any(|m| m.mountpoint == b"/mnt"), "{hidden:?}");
+        }
+    });
+}
+
+#[test]
 fn root_a_process_that_has_gone_is_an_error_that_says_so() {
     let mut child = std::process::Command::new("true").spawn().unwrap();
     let process = open_directory(&format!("/proc/{}", child.id()));

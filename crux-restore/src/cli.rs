@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Grant an external source: NAME as the image has it, SOURCE a path on this
-    /// host. "auto" grants every path that the image names.
+    /// host, kernel:TYPE, or pty:new for a new terminal. "auto" grants what the image names.
     #[arg(long, value_name = "NAME=SOURCE|auto", value_parser = external)]
     pub external: Vec<External>,
     /// Make the mount at TARGET a slave of the peer group of the host's mount at SOURCE.
@@ -125,7 +125,8 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    eprint!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("Error: {text}"));
     ExitCode::from(Exit::Usage as u8)
 }
 

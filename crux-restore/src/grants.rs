@@ -6,8 +6,8 @@
 
 use crate::cli::{External as ExternalOption, Options, SlaveMountMap, bytes};
 use crux_image::mounts::{
-    External, ExternalRole, FsOption, GroupLink, KernelFs, Master, Mount, MountIndex, Mounts,
-    NamespaceIndex, Origin, OriginIndex, Propagation, Wish,
+    External, ExternalRole, FsOption, GroupLink, KernelFs, Master, Mount, Mounts, Origin,
+    OriginIndex, Propagation, Wish,
 };
 use crux_image::path::{Escaped, HostPath, RelPath};
 use std::collections::HashMap;
@@ -32,7 +32,14 @@ pub(crate) enum Granted {
     Wish(HostPath),
     /// A file system of the kernel's.
     Kernel(KernelFs, Vec<FsOption>),
+    /// A new pty of this machine's devpts.
+    NewTerminal,
 }
+
+/// What `--external NAME=` takes for [`Granted::NewTerminal`].
+const NEW_TERMINAL: &str = "pty:new";
+/// Where this machine's ptys are mounted (pts(4)).
+const TERMINALS: &[u8] = b"/dev/pts";
 
 /// How an origin takes part in a peer group outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,18 +125,14 @@ struct Ask {
 impl<'a> Asked<'a> {
     fn of(mounts: &'a Mounts) -> Self {
         let mut origins: Vec<Option<Ask>> = mounts.origins.iter().map(|_| None).collect();
-        for (ns, namespace) in mounts.namespaces.iter().enumerate() {
-            for (at, mount) in namespace.mounts.iter().enumerate() {
-                let relation = relation(mounts, mount);
-                match &mut origins[mount.origin.at()] {
-                    Some(ask) if relation != Relation::None => ask.relation = relation,
-                    Some(_) => {}
-                    slot => {
-                        *slot = Some(Ask {
-                            at: mountpoint(mounts, ns.into(), at.into()),
-                            relation,
-                        })
-                    }
+        for (ns, at, mount) in mounts.every_mount() {
+            let relation = relation(mounts, mount);
+            match &mut origins[mount.origin.at()] {
+                Some(ask) if relation != Relation::None => ask.relation = relation,
+                Some(_) => {}
+                slot => {
+                    let at = mounts.namespaces[ns.at()].path_of(at);
+                    *slot = Some(Ask { at, relation });
                 }
             }
         }
@@ -173,21 +176,6 @@ fn relation(mounts: &Mounts, mount: &Mount) -> Relation {
     }
 }
 
-/// A mount's path from its namespace's root.
-pub(crate) fn mountpoint(mounts: &Mounts, ns: NamespaceIndex, mount: MountIndex) -> RelPath {
-    let table = &mounts.namespaces[ns.at()].mounts;
-    let mut parts = Vec::new();
-    let mut at = Some(mount);
-    while let Some(mount) = at {
-        parts.push(&table[mount.at()].mountpoint);
-        at = table[mount.at()].parent;
-    }
-    parts
-        .into_iter()
-        .rev()
-        .fold(RelPath::root(), |path, part| path.join(part))
-}
-
 impl Ask {
     fn request(&self, external: &External) -> Request {
         Request {
@@ -206,6 +194,9 @@ impl Ask {
 
     /// The option that grants an external, with the image's wish where it has one.
     fn option(&self, external: &External) -> String {
+        if external.kind.is_pty_slave() {
+            return external_option(&external.name, NEW_TERMINAL);
+        }
         let wish = match &external.wish {
             Some(Wish::Path(path)) => shell_word(&path.to_bytes()),
             Some(Wish::Kernel { fs, .. }) => format!("kernel:{}", fs.name()),
@@ -219,11 +210,22 @@ impl Ask {
                     shell_word(&self.at.to_absolute())
                 )
             }
-            (ExternalRole::Bind, _) => {
-                format!("--external {}={wish}", shell_word(external.name.as_bytes()))
-            }
+            (ExternalRole::Bind, _) => external_option(&external.name, &wish),
         }
     }
+}
+
+/// A name comes from the image: one that looks like an option must not become one when a
+/// person copies the line.
+fn external_option(name: &str, source: &str) -> String {
+    let between = match name.starts_with('-') {
+        true => '=',
+        false => ' ',
+    };
+    format!(
+        "--external{between}{}={source}",
+        shell_word(name.as_bytes())
+    )
 }
 
 /// What the command line gives, by origin.
@@ -276,13 +278,16 @@ impl Given {
             (None, Some(path), _) if external.role == ExternalRole::Bind => {
                 Granted::Operator(path.clone())
             }
+            // TRUST: the number that the image names is by now the terminal of somebody else.
+            (None, _, _) if self.auto && external.kind.is_pty_slave() => Granted::NewTerminal,
             (None, _, Some(Wish::Path(path))) => Granted::Wish(path.clone()),
             (None, _, Some(Wish::Kernel { fs, options })) => Granted::Kernel(*fs, options.clone()),
             (None, _, None) => return None,
         };
         let mut groups = Vec::new();
         if ask.relation != Relation::None {
-            groups.extend(group.or(operator).cloned());
+            let named = operator.filter(|_| matches!(contents, Granted::Operator(_)));
+            groups.extend(group.or(named).cloned());
             groups.extend(
                 external
                     .group_wish
@@ -290,16 +295,22 @@ impl Given {
                     .filter(|_| self.auto)
                     .map(HostPath::to_bytes),
             );
-            if let Granted::Wish(path) = &contents {
-                groups.push(path.to_bytes());
+            match &contents {
+                Granted::Wish(path) => groups.push(path.to_bytes()),
+                Granted::NewTerminal => groups.push(TERMINALS.to_vec()),
+                Granted::Operator(_) | Granted::Kernel(..) => {}
             }
         }
         Some(Grant { contents, groups })
     }
 }
 
-/// `kernel:NAME` asks for a file system of the kernel's; everything else is a path.
+/// `kernel:NAME` asks for a file system of the kernel's, `pty:new` for a terminal;
+/// everything else is a path.
 fn operator_source(source: &[u8]) -> Granted {
+    if source == NEW_TERMINAL.as_bytes() {
+        return Granted::NewTerminal;
+    }
     let name = source.strip_prefix(b"kernel:").unwrap_or_default();
     match KernelFs::ALL.iter().find(|fs| fs.name().as_bytes() == name) {
         Some(fs) => Granted::Kernel(*fs, Vec::new()),
@@ -365,10 +376,10 @@ fn missing(f: &mut fmt::Formatter<'_>, requests: &[Request]) -> fmt::Result {
         .all(|request| request.wish == WishState::Found)
     {
         f.write_str(
-            "\nGrant all that the image names with --external auto, or only these with\n ",
+            "\n  Grant all that the image names with --external auto, or only these with\n   ",
         )?;
     } else {
-        f.write_str("\nGrant them, with a SOURCE where the image names none, by\n ")?;
+        f.write_str("\n  Grant them, with a SOURCE where the image names none, by\n   ")?;
     }
     requests
         .iter()

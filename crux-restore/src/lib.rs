@@ -4,6 +4,7 @@
 //! `grants` (pure), `sources`, `builder` and `contents`, `release` (effects).
 
 mod builder;
+mod capabilities;
 pub mod cli;
 pub mod contents;
 pub mod failure;
@@ -13,3 +14,4 @@ mod release;
 mod report;
 pub mod restore;
 mod sources;
+mod terminal;

@@ -5,14 +5,16 @@
 
 use crate::cli::path;
 use crate::grants::{Grant, Granted};
-use crux_image::mounts::{External, ExternalRole, FileKind, Mounts, Origin};
-use crux_image::path::{Escaped, RelPath};
+use crate::terminal;
+use crux_image::mounts::{External, ExternalRole, FileKind, FsOption, KernelFs, Mounts, Origin};
+use crux_image::path::{Escaped, HostPath, RelPath};
 use crux_mount::exec::Source;
 use crux_mount::ids::{Device, MountId, PeerGroupId};
 use crux_mount::mountinfo::Entry;
 use crux_mount::sys;
 use crux_mount::verify::External as ExternalFacts;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlink};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -25,6 +27,8 @@ pub(crate) struct Sources {
     pub outside: Vec<Option<OwnedFd>>,
     /// For the verifier.
     pub facts: Vec<Option<ExternalFacts>>,
+    /// Masters of the ptys among the sources; a pty goes when its master is closed.
+    pub terminals: Vec<OwnedFd>,
 }
 
 /// The caller's mount table, by id.
@@ -50,10 +54,11 @@ pub(crate) fn open(
             _ => Ok(None),
         };
         match opened {
-            Ok(Some((source, outside, facts))) => {
-                sources.sources.push(Some(source));
-                sources.outside.push(outside);
-                sources.facts.push(Some(facts));
+            Ok(Some(opened)) => {
+                sources.sources.push(Some(opened.source));
+                sources.outside.push(opened.outside);
+                sources.facts.push(Some(opened.facts));
+                sources.terminals.extend(opened.master);
             }
             Ok(None) => {
                 sources.sources.push(None);
@@ -70,22 +75,67 @@ pub(crate) fn open(
     }
 }
 
-type Opened = (Source, Option<OwnedFd>, ExternalFacts);
+/// One source, and what comes with it.
+struct Opened {
+    source: Source,
+    outside: Option<OwnedFd>,
+    facts: ExternalFacts,
+    master: Option<OwnedFd>,
+}
 
 fn open_one(external: &External, grant: &Grant, host: &HostTable<'_>) -> Result<Opened, String> {
-    if let Granted::Kernel(fs, options) = &grant.contents {
-        let source = Source::Kernel {
-            fs: *fs,
-            options: options.clone(),
-        };
-        let facts = ExternalFacts {
-            device: None,
-            root: RelPath::root(),
-            group: None,
-        };
-        return Ok((source, None, facts));
+    match &grant.contents {
+        Granted::Kernel(fs, options) => Ok(open_kernel(*fs, options)),
+        Granted::NewTerminal => {
+            let (slave, master) = terminal::open()
+                .map_err(|errno| format!("{}: {}", external.name, unmade(errno)))?;
+            let opened = open_file(external, grant, slave, "the new pty", host)?;
+            Ok(Opened {
+                master: Some(master),
+                ..opened
+            })
+        }
+        Granted::Operator(source) => {
+            let file = resolve_operators(external, source);
+            let shown = Escaped(source).to_string();
+            open_file(
+                external,
+                grant,
+                opened(external, &shown, file)?,
+                &shown,
+                host,
+            )
+        }
+        Granted::Wish(wish) => {
+            let shown = wish.to_string();
+            let file = opened(external, &shown, resolve_wish(wish))?;
+            open_file(external, grant, file, &shown, host)
+        }
     }
-    let (file, shown) = open_source(external, &grant.contents)?;
+}
+
+fn open_kernel(fs: KernelFs, options: &[FsOption]) -> Opened {
+    let options = options.to_vec();
+    let facts = ExternalFacts {
+        device: None,
+        root: RelPath::root(),
+        group: None,
+    };
+    Opened {
+        source: Source::Kernel { fs, options },
+        outside: None,
+        facts,
+        master: None,
+    }
+}
+
+fn open_file(
+    external: &External,
+    grant: &Grant,
+    file: OwnedFd,
+    shown: &str,
+    host: &HostTable<'_>,
+) -> Result<Opened, String> {
     let about = |problem: String| format!("{}: {shown}: {problem}", external.name);
     let place = Place::of(&file, host).map_err(about)?;
     let kind = place
@@ -103,43 +153,61 @@ fn open_one(external: &External, grant: &Grant, host: &HostTable<'_>) -> Result<
         root: place.root,
         group: outside.as_ref().map(|(_, group)| *group),
     };
-    Ok((Source::Path(file), outside.map(|(mount, _)| mount), facts))
+    Ok(Opened {
+        source: Source::Path(file),
+        outside: outside.map(|(mount, _)| mount),
+        facts,
+        master: None,
+    })
 }
 
-fn open_source(external: &External, granted: &Granted) -> Result<(OwnedFd, String), String> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
+/// A path that the operator gave.
+fn resolve_operators(external: &External, source: &[u8]) -> rustix::io::Result<OwnedFd> {
     let keeps_links = external.kind == FileKind::Symlink || external.role == ExternalRole::Root;
-    let (opened, shown) = match granted {
-        Granted::Operator(source) => {
-            let flags = if keeps_links {
-                flags | OFlags::NOFOLLOW
-            } else {
-                flags
-            };
-            (
-                openat(CWD, path(source), flags, Mode::empty()),
-                Escaped(source).to_string(),
-            )
-        }
-        Granted::Wish(wish) => {
-            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            let flags = flags | OFlags::NOFOLLOW;
-            let opened = openat2(CWD, path(&wish.to_bytes()), flags, Mode::empty(), resolve);
-            (opened, wish.to_string())
-        }
-        Granted::Kernel(fs, _) => return Err(format!("{}: not a path", fs.name())),
-    };
-    match opened {
-        Ok(file) => Ok((file, shown)),
-        Err(errno) => {
-            let cause = std::io::Error::from(errno);
-            Err(format!(
-                "{}: open {shown}: {cause}; name another source with {}",
-                external.name,
-                option(external)
-            ))
-        }
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, keeps_links);
+    openat(CWD, path(source), flags, Mode::empty())
+}
+
+/// A path that the image gave.
+fn resolve_wish(wish: &HostPath) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let bytes = wish.to_bytes();
+    match openat2(CWD, path(&bytes), flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS) => walk(&bytes, flags),
+        opened => opened,
     }
+}
+
+fn opened(
+    external: &External,
+    shown: &str,
+    file: rustix::io::Result<OwnedFd>,
+) -> Result<OwnedFd, String> {
+    file.map_err(|errno| {
+        let (name, cause) = (&external.name, text(errno));
+        let option = option(external);
+        let hint = match external.fs_type.as_str() {
+            "cgroup" | "cgroup2" if errno == Errno::NOENT => "make that cgroup (mkdir), or ",
+            _ => "",
+        };
+        format!("{name}: open {shown}: {cause}; {hint}name another source with {option}")
+    })
+}
+
+fn unmade(errno: Errno) -> String {
+    format!("make a pty with /dev/ptmx: {}", text(errno))
+}
+
+fn text(errno: Errno) -> String {
+    std::io::Error::from(errno).to_string()
+}
+
+/// A wish without openat2(2): as that would, it follows no link.
+fn walk(wish: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    sys::walk_across(root.as_fd(), wish, flags).map_err(|error| error.errno())
 }
 
 fn option(external: &External) -> String {
@@ -163,7 +231,10 @@ impl Place {
         let entry = host.0.get(&stat.mount);
         let entry = entry.ok_or("lies in a mount that this process's mount table does not show")?;
         let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
-        let path = path.map_err(|errno| std::io::Error::from(errno).to_string())?;
+        let path = path.map_err(|errno| {
+            let cause = std::io::Error::from(errno);
+            format!("readlink(/proc/self/fd/{}): {cause}", file.as_raw_fd())
+        })?;
         let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
         let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
         let within = path
@@ -178,19 +249,10 @@ impl Place {
     }
 }
 
-/// Whether a source can stand in for what was there at dump.
+/// Whether a source can stand in for what was there at dump. One terminal can for
+/// another: which it is, is what the operator grants.
 fn fits(wanted: FileKind, found: FileKind) -> bool {
-    /// Majors of pty slaves (Documentation/admin-guide/devices.txt): another number is another
-    /// terminal, which is what an operator grants on purpose.
-    const PTY_SLAVES: std::ops::RangeInclusive<u32> = 136..=143;
-    match (wanted, found) {
-        (FileKind::CharDevice { major: a, .. }, FileKind::CharDevice { major: b, .. })
-            if PTY_SLAVES.contains(&a) && PTY_SLAVES.contains(&b) =>
-        {
-            true
-        }
-        _ => wanted == found,
-    }
+    wanted == found || (wanted.is_pty_slave() && found.is_pty_slave())
 }
 
 fn misfit(external: &External, found: FileKind) -> String {

@@ -10,6 +10,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::process::CommandExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -98,4 +99,42 @@ pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }
     command
+}
+
+/// Lets a program be traced by the thread that starts it, from its first instruction on; it
+/// dies with that thread.
+pub(crate) fn be_traced(command: &mut Command) -> &mut Command {
+    // SAFETY: the closure makes two system calls, which are async-signal-safe, and touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            Ok(nix::sys::ptrace::traceme()?)
+        });
+    }
+    command
+}
+
+/// Gives a detached mount the id-map of a user namespace (mount_setattr(2)).
+pub(crate) fn map_ids(mount: impl AsFd, namespace: impl AsFd) -> Result<()> {
+    let fd = namespace.as_fd().as_raw_fd();
+    let attributes = nix::libc::mount_attr {
+        attr_set: nix::libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(fd)?,
+    };
+    // SAFETY: the path is a static C string, the structure lives until the call returns and is as
+    // large as said; the kernel only reads both. The caller keeps the descriptors open.
+    let result = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            nix::libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    nix::errno::Errno::result(result).context("mount_setattr(MOUNT_ATTR_IDMAP)")?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! Kind: shell. Everything happens in a lab: the machine's own mounts are not touched.
 
 use crate::cargo::{Profile, build};
+use crate::packages::{DEMO, ensure_installed};
 use anyhow::{Context as _, Result, bail, ensure};
 use crux_tests::blueprint::vivid;
 use crux_tests::{Container, Lab, Programs, Running, Setup, Table, differences, mounting, reach};
@@ -16,6 +17,7 @@ pub(crate) fn run() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the demo makes a container, which needs root: `sudo -E cargo xtask demo`");
     }
+    ensure_installed(&DEMO)?;
     let programs = Programs::beneath(&build(Profile::Debug)?)?;
     Lab::with_programs(Setup::ROOT, programs, |lab| show(lab).map(|()| Vec::new()))?;
     Ok(())
@@ -32,7 +34,7 @@ fn show(lab: &Lab) -> Result<()> {
     let reached = reach(pid)?;
     let with_masters = Table::own()?;
     let tree = dump(lab, pid)?;
-    print!("{tree}");
+    print!("{}", shown(lab, &lab.path("images"))?);
     end(container);
     let (restored, pid) = restore(lab)?;
     compare(lab, pid, &before, &with_masters, &tree)?;
@@ -68,6 +70,15 @@ fn dump(lab: &Lab, pid: u32) -> Result<String> {
     tree(lab, &images)
 }
 
+/// What `crux-image tree` shows in a terminal of this width.
+fn shown(lab: &Lab, images: &Path) -> Result<String> {
+    let arguments = ["tree".as_ref(), "--width=100".as_ref(), images.as_os_str()];
+    let output = Running::start(&lab.programs.image, arguments)?.finish()?;
+    let output = output.success("crux-image tree")?;
+    String::from_utf8(output.stdout).context("crux-image tree prints text")
+}
+
+/// The tree with everything in it, to compare.
 fn tree(lab: &Lab, images: &Path) -> Result<String> {
     let output = lab
         .programs
@@ -105,7 +116,7 @@ fn compare(lab: &Lab, pid: u32, before: &Table, host: &Table, tree_before: &str)
         .dump(pid, &again, &AUTO)?
         .success("crux-dump of the restored container")?;
     let tree_after = tree(lab, &again)?;
-    print!("{tree_after}");
+    print!("{}", shown(lab, &again)?);
     let different = differences(before, &Table::of(pid)?, host);
     ensure!(
         different.is_empty(),

@@ -256,17 +256,17 @@ impl Collector<'_> {
         let root = match self.go(mount.namespace)? {
             None => {
                 let process = &collected.processes[mount.namespace];
-                super::roots::visible(process, entry).map(|(root, _)| root)
+                super::roots::visible(process, entry)?.0
             }
             Some(copy) => {
                 let found = fact.and_then(|fact| super::roots::counterpart(copy, entry, fact));
                 match found {
                     Some(root) if !has_mounts => return Ok(root),
-                    other => other,
+                    Some(root) => root,
+                    None => return Err("another mount hides it now".to_owned()),
                 }
             }
         };
-        let root = root.ok_or("another mount hides it now".to_owned())?;
         quiet_clone(&root).map_err(|error| error.to_string())
     }
 

@@ -6,7 +6,9 @@
 use super::DumpError;
 use super::process::Stat;
 use crate::judge::NamespaceId;
+use crux_mount::sys::SysError;
 use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -21,8 +23,8 @@ pub(super) struct Machine {
 impl Machine {
     /// Reads /proc.
     pub(super) fn scan() -> Result<Self, DumpError> {
-        let fail = |errno: rustix::io::Errno| DumpError::Proc {
-            what: "/proc".into(),
+        let fail = |errno: Errno| DumpError::Proc {
+            what: "/proc: open or getdents".into(),
             error: errno.into(),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -31,8 +33,10 @@ impl Machine {
         for entry in Dir::read_from(&proc).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_str().ok();
-            let pid: Option<u32> = name.and_then(|name| name.parse().ok());
-            if let Some((pid, id)) = pid.and_then(|pid| Some((pid, mounts_of(&proc, pid)?))) {
+            let Some(pid) = name.and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if let Some(id) = mounts_of(&proc, pid)? {
                 namespaces.insert(pid, id);
             }
         }
@@ -44,36 +48,47 @@ impl Machine {
         &self,
         of: u32,
         known: &HashSet<NamespaceId>,
-    ) -> Vec<(u32, NamespaceId)> {
+    ) -> Result<Vec<(u32, NamespaceId)>, DumpError> {
         let mut descends = HashMap::from([(of, true), (0, false), (1, of == 1)]);
-        let elsewhere = self.namespaces.iter().filter(|(_, id)| !known.contains(id));
-        let elsewhere = elsewhere.map(|(&pid, &id)| (pid, id));
-        let found = elsewhere.filter(|&(pid, _)| pid != of && self.descends(pid, &mut descends));
-        found.collect()
+        let mut found = Vec::new();
+        for (&pid, &id) in &self.namespaces {
+            if !known.contains(&id) && pid != of && self.descends(pid, &mut descends)? {
+                found.push((pid, id));
+            }
+        }
+        Ok(found)
     }
 
     /// Whether a line of parents leads to a process of which that is known. One that has gone has no parent; a
     /// pid that was reused meanwhile could close a circle.
-    fn descends(&self, pid: u32, known: &mut HashMap<u32, bool>) -> bool {
+    fn descends(&self, pid: u32, known: &mut HashMap<u32, bool>) -> Result<bool, DumpError> {
         let mut line = vec![pid];
         let answer = loop {
             let here = line[line.len() - 1];
             if let Some(&answer) = known.get(&here) {
                 break answer;
             }
-            match self.parent(here) {
+            match self.parent(here)? {
                 Some(parent) if !line.contains(&parent) => line.push(parent),
                 _ => break false,
             }
         };
         known.extend(line.into_iter().map(|pid| (pid, answer)));
-        answer
+        Ok(answer)
     }
 
-    fn parent(&self, pid: u32) -> Option<u32> {
+    fn parent(&self, pid: u32) -> Result<Option<u32>, DumpError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(&self.proc, pid.to_string(), flags, Mode::empty()).ok()?;
-        Some(Stat::read(directory.as_fd())?.parent)
+        let directory = match openat(&self.proc, pid.to_string(), flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
+            Err(errno) => return Err(failed(pid, "open(\"/proc/PID\")", errno)),
+        };
+        match Stat::read(directory.as_fd()) {
+            Ok(stat) => Ok(Some(stat.parent)),
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::SRCH) => Ok(None),
+            Err(error) => Err(DumpError::Process { pid, error }),
+        }
     }
 
     /// One process of each mount namespace that is not in `known`.
@@ -84,9 +99,20 @@ impl Machine {
     }
 }
 
-fn mounts_of(proc: &OwnedFd, pid: u32) -> Option<NamespaceId> {
-    let link = readlinkat(proc, format!("{pid}/ns/mnt"), Vec::new()).ok()?;
-    inode(link.as_bytes())
+/// The mount namespace of a process, if it has one that may be looked at. Any other
+/// failure is one of the dump: leaving a process out could lose a namespace.
+fn mounts_of(proc: &OwnedFd, pid: u32) -> Result<Option<NamespaceId>, DumpError> {
+    match readlinkat(proc, format!("{pid}/ns/mnt"), Vec::new()) {
+        Ok(link) => Ok(inode(link.as_bytes())),
+        // Not ours to look at; a zombie; a kernel thread; gone.
+        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(errno) => Err(failed(pid, "readlink(\"ns/mnt\")", errno)),
+    }
+}
+
+fn failed(pid: u32, call: &str, errno: Errno) -> DumpError {
+    let error = SysError::new(call, errno);
+    DumpError::Process { pid, error }
 }
 
 /// The number in `mnt:[4026531841]`.

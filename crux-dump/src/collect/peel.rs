@@ -25,9 +25,6 @@ pub enum PeelError {
     /// The copy is not what was asked for.
     #[error("a copy of the mount namespace {0}")]
     Copy(&'static str),
-    /// It is stacked on the root directory.
-    #[error("it is stacked on the root directory itself, and no path leads there")]
-    AtRoot,
 }
 
 /// What was reached, by id: a detached, private, read-only clone of each mount.
@@ -84,6 +81,8 @@ struct Copy {
     table: Vec<Entry>,
     tree: Tree,
     root: OwnedFd,
+    /// This thread's directory in /proc.
+    own: OwnedFd,
 }
 
 impl Copy {
@@ -105,7 +104,12 @@ impl Copy {
         if sys::statx(&root)?.mount != table[tree.nodes[0].entry].id {
             return Err(PeelError::Copy("has another root"));
         }
-        Ok(Self { table, tree, root })
+        Ok(Self {
+            table,
+            tree,
+            root,
+            own,
+        })
     }
 
     fn id(&self, node: usize) -> MountId {
@@ -114,9 +118,9 @@ impl Copy {
 
     /// Unmounts what is in the way of a mount and clones it.
     fn reach(&mut self, target: usize) -> Result<OwnedFd, PeelError> {
-        while let Some(hider) = self.tree.hider(target).map_err(|_| PeelError::AtRoot)? {
+        while let Some(hider) = self.tree.hider(target) {
             let top = self.tree.top_of_stack(hider);
-            detach(&self.open(top)?)?;
+            sys::umount_file_detach(self.own.as_fd(), &self.open(top)?)?;
             self.tree.detach(top);
         }
         quiet_clone(&self.open(target)?)
@@ -125,20 +129,14 @@ impl Copy {
     fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
         let path = RelPath::from_absolute(&self.table[self.tree.nodes[node].entry].mountpoint)
             .map_err(|_| PeelError::Copy("has a mountpoint that is no path"))?;
-        let fd = inside::open_across(self.root.as_fd(), &path)?;
+        let fd = match self.tree.is_above_root(node) {
+            true => inside::open_across(inside::open_above_root()?.as_fd(), &path)?,
+            false => inside::open_across(self.root.as_fd(), &path)?,
+        };
         match sys::statx(&fd)?.mount == self.id(node) {
             true => Ok(fd),
             false => Err(PeelError::Copy("has another mount in that place")),
         }
-    }
-}
-
-/// Unmounts a mount of the copy. A file cannot be the working directory, so its path has to serve: the
-/// descriptor's own, in the copy's proc, is the only one that no rename can divert.
-fn detach(mount: &OwnedFd) -> Result<(), PeelError> {
-    match sys::fchdir(mount) {
-        Ok(()) => Ok(sys::umount_dot_detach()?),
-        Err(_) => Err(PeelError::Copy("has a file in the way")),
     }
 }
 
@@ -172,7 +170,9 @@ pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
 fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
     let mut file = sys::open_process_file(own.as_fd(), "mountinfo")?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
-        .map_err(|_| PeelError::Copy("cannot be read"))?;
+    file.read_to_end(&mut bytes).map_err(|error| {
+        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        SysError::new("read(\"mountinfo\")", errno)
+    })?;
     mountinfo::parse(&bytes).map_err(|_| PeelError::Copy("cannot be read"))
 }

@@ -36,18 +36,24 @@ pub(super) fn look(process: &Process, table: &[Entry]) -> Result<Roots, DumpErro
         return Ok(roots);
     };
     let mut hidden = Vec::new();
+    let mut from_outside = HashMap::new();
     for (node, placed) in tree.nodes.iter().enumerate() {
         let entry = &table[placed.entry];
         match visible(process, entry) {
             // An unbindable mount can be cloned only where it no longer is one: in a private copy.
-            Some((fd, stat)) if !(entry.unbindable && is_in_memory(entry)) => {
+            Ok((fd, stat)) if !(entry.unbindable && is_in_memory(entry)) => {
                 roots.add(entry, &stat, fd.as_fd());
             }
-            _ => hidden.push(node),
+            Ok(_) => hidden.push(node),
+            Err(cause) => {
+                from_outside.insert(entry.id, cause);
+                hidden.push(node);
+            }
         }
     }
     if !hidden.is_empty() {
-        roots.add_hidden(table, peel::reach(process, table, &tree, &hidden));
+        let reached = peel::reach(process, table, &tree, &hidden);
+        roots.add_hidden(table, reached, &from_outside);
     }
     Ok(roots)
 }
@@ -56,12 +62,15 @@ fn is_in_memory(entry: &Entry) -> bool {
     matches!(&entry.fs_type[..], b"tmpfs" | b"ramfs")
 }
 
-/// The root of a mount, if its path leads there.
-pub(super) fn visible(process: &Process, entry: &Entry) -> Option<(OwnedFd, FileStat)> {
-    let path = RelPath::from_absolute(&entry.mountpoint).ok()?;
-    let fd = inside::open_across(process.root.as_fd(), &path).ok()?;
-    let stat = sys::statx(&fd).ok()?;
-    (stat.mount == entry.id && stat.is_mount_root).then_some((fd, stat))
+/// The root of a mount, if its path leads there; or why not.
+pub(super) fn visible(process: &Process, entry: &Entry) -> Result<(OwnedFd, FileStat), String> {
+    let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
+    let fd = inside::open_across(process.root.as_fd(), &path).map_err(|error| error.to_string())?;
+    let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
+    match stat.mount == entry.id && stat.is_mount_root {
+        true => Ok((fd, stat)),
+        false => Err("another mount hides it".to_owned()),
+    }
 }
 
 /// The root of a mount in a copy of its namespace whose root directory is `copy`, if its path leads
@@ -76,12 +85,18 @@ pub(super) fn counterpart(copy: BorrowedFd<'_>, entry: &Entry, fact: &RootFact) 
 
 impl Roots {
     fn add(&mut self, entry: &Entry, stat: &FileStat, root: BorrowedFd<'_>) {
-        if let Some(fact) = fact(entry, stat, root) {
-            self.facts.insert(entry.id, fact);
+        match fact(entry, stat, root) {
+            Ok(fact) => drop(self.facts.insert(entry.id, fact)),
+            Err(cause) => self.failures.push((entry.id, cause)),
         }
     }
 
-    fn add_hidden(&mut self, table: &[Entry], reached: Reached) {
+    fn add_hidden(
+        &mut self,
+        table: &[Entry],
+        reached: Reached,
+        from_outside: &HashMap<MountId, String>,
+    ) {
         let by_id: HashMap<MountId, &Entry> = table.iter().map(|entry| (entry.id, entry)).collect();
         for (id, result) in reached {
             let described = result.and_then(|fd| Ok((sys::statx(&fd)?, fd)));
@@ -92,15 +107,20 @@ impl Roots {
                         self.hidden.insert(id, fd);
                     }
                 }
-                Err(error) => self.failures.push((id, error.to_string())),
+                Err(error) => {
+                    let first = from_outside.get(&id).map_or("", String::as_str);
+                    self.failures
+                        .push((id, format!("{first}; in a copy: {error}")));
+                }
             }
         }
     }
 }
 
-fn fact(entry: &Entry, stat: &FileStat, root: BorrowedFd<'_>) -> Option<RootFact> {
-    let kind = sys::file_kind(stat)?;
-    Some(RootFact {
+fn fact(entry: &Entry, stat: &FileStat, root: BorrowedFd<'_>) -> Result<RootFact, String> {
+    let kind = sys::file_kind(stat);
+    let kind = kind.ok_or_else(|| "it is a file of an unknown kind".to_owned())?;
+    Ok(RootFact {
         kind,
         inode: stat.ino,
         uid: stat.uid,

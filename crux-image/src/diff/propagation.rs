@@ -88,7 +88,17 @@ impl Comparison<'_> {
                 true
             }
             (Master::Outside(before), Master::Outside(now)) => self.same_outside(before, now),
-            _ => false,
+            // A group outside that has peers inside too can be named either way.
+            (Master::Group(before), Master::Outside(now)) => {
+                match self.was.groups[before.at()].link {
+                    GroupLink::PeerOfOutside(before) => self.same_outside(before, now),
+                    _ => false,
+                }
+            }
+            (Master::Outside(before), Master::Group(now)) => match self.is.groups[now.at()].link {
+                GroupLink::PeerOfOutside(now) => self.same_outside(before, now),
+                _ => false,
+            },
         }
     }
 

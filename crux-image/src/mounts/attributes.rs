@@ -106,6 +106,18 @@ impl FileKind {
     pub fn is_directory(self) -> bool {
         self == Self::Directory
     }
+
+    /// Whether it is the slave of a pty: a terminal, whose number is its minor
+    /// (Documentation/admin-guide/devices.txt).
+    pub fn is_pty_slave(self) -> bool {
+        matches!(
+            self,
+            Self::CharDevice {
+                major: 136..=143,
+                ..
+            }
+        )
+    }
 }
 
 impl fmt::Display for MountAttributes {

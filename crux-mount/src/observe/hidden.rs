@@ -8,7 +8,7 @@ use crate::ids::{Device, MountId, MountNsId, UniqueMountId};
 use crate::mountinfo::Entry;
 use crate::sys::{self, StatMask, StatMount};
 use crux_image::mounts::IdMap;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A mount that the observed process cannot reach from its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub(super) fn sort(
         )?;
         by_id.insert(stat.old_id, (unique, stat));
     }
+    let buried = top(entries).is_some_and(|top| {
+        let stat = by_id.get(&Some(top.id)).map(|(_, stat)| stat);
+        stat.and_then(|stat| stat.mountpoint.as_deref()) == Some(b"/")
+    });
     let taken = entries.iter().map(|entry| {
         let found = by_id.remove(&Some(entry.id));
         found
@@ -57,7 +61,18 @@ pub(super) fn sort(
     let unique = taken.collect::<Result<_, _>>()?;
     let mut hidden: Vec<_> = by_id.into_values().filter_map(describe).collect();
     hidden.sort_by_key(|mount| mount.unique);
-    Ok((unique, Hidden::Known(hidden)))
+    match buried {
+        true => Ok((unique, Hidden::Buried(hidden))),
+        false => Ok((unique, Hidden::Known(hidden))),
+    }
+}
+
+/// The mount that all others of a table are in.
+fn top(entries: &[Entry]) -> Option<&Entry> {
+    let known: HashSet<MountId> = entries.iter().map(|entry| entry.id).collect();
+    entries
+        .iter()
+        .find(|entry| !known.contains(&entry.parent) || entry.parent == entry.id)
 }
 
 fn describe((unique, stat): (UniqueMountId, StatMount)) -> Option<HiddenMount> {

@@ -3,8 +3,8 @@
 use super::*;
 use clap::Parser;
 use crux_image::mounts::{
-    Contents, FileKind, MountAttributes, Namespace, NamespaceContext, OwnFileSystem, OwnFsType,
-    PeerGroup, SuperblockFlags,
+    Contents, FileKind, MountAttributes, MountIndex, Namespace, NamespaceContext, OwnFileSystem,
+    OwnFsType, PeerGroup, SuperblockFlags,
 };
 
 fn external(name: &str, role: ExternalRole, wish: Option<&str>) -> Origin {
@@ -88,8 +88,8 @@ fn without_a_grant_everything_is_asked_for_at_once_with_its_option() {
             "  /sys/fs/pstore: a directory on ext4, mounted at /sys/fs/pstore, slave of the host's peer group",
             "  /srv/it's here: a directory on ext4, mounted at /srv/it's here",
             "  peer: a directory on ext4, mounted at /peer, PEER of the host's: mounts made inside appear on the host",
-            "Grant them, with a SOURCE where the image names none, by",
-            "  --root /var/c/rootfs --slave-mount-map /sys/fs/pstore:/sys/fs/pstore \
+            "  Grant them, with a SOURCE where the image names none, by",
+            "    --root /var/c/rootfs --slave-mount-map /sys/fs/pstore:/sys/fs/pstore \
              --external '/srv/it'\\''s here'=SOURCE --external peer=/data",
         ]
     );
@@ -221,4 +221,54 @@ fn a_file_system_of_the_kernels_is_granted_by_name() {
         grants[2].as_ref().unwrap().contents,
         Granted::Kernel(KernelFs::Debugfs, Vec::new())
     );
+}
+
+#[test]
+fn a_terminal_is_made_anew_because_its_number_has_passed_on() {
+    let mut record = record();
+    let Origin::External(console) = &mut record.origins[1] else {
+        panic!("not external")
+    };
+    console.kind = FileKind::CharDevice {
+        major: 136,
+        minor: 7,
+    };
+    let error = granted_to(&record, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("--external /sys/fs/pstore=pty:new"),
+        "{error}"
+    );
+    let rest = ["--external", "auto", "--external", "/srv/it's here=/any"];
+    let by_hand = ["--external", "/sys/fs/pstore=pty:new", "--root", "/r"];
+    let by_path = ["--external", "/sys/fs/pstore=/dev/pts/3"];
+    let new_terminal = |groups: &[&[u8]]| Grant {
+        contents: Granted::NewTerminal,
+        groups: groups.iter().map(|group| group.to_vec()).collect(),
+    };
+    for (given, wanted) in [
+        (
+            &rest[..],
+            new_terminal(&[&b"/outside"[..], &b"/dev/pts"[..]]),
+        ),
+        (
+            &[&rest[2..], &by_hand, &["--external", "peer=/data"]].concat(),
+            new_terminal(&[&b"/dev/pts"[..]]),
+        ),
+        (
+            &[
+                &rest[2..],
+                &by_path,
+                &by_hand[2..],
+                &["--external", "peer=/data"],
+            ]
+            .concat(),
+            Grant {
+                contents: operator("/dev/pts/3"),
+                groups: vec![b"/dev/pts/3".to_vec()],
+            },
+        ),
+    ] {
+        let grants = granted_to(&record, given).unwrap();
+        assert_eq!(grants[1].as_ref(), Some(&wanted), "{given:?}");
+    }
 }
