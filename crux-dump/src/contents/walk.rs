@@ -58,7 +58,7 @@ impl<'a> Walk<'a> {
             levels,
             links: Links::default(),
             working: WorkingDirectory::default(),
-            xattrs: XattrReader::new(),
+            xattrs: XattrReader::default(),
             place: stat.place(),
             holes: Holes::of(&file_system),
             extra_names: HashMap::new(),
