@@ -12,6 +12,7 @@ mod peel;
 mod process;
 mod roots;
 mod users;
+mod watch;
 mod wishes;
 
 pub use capabilities::check as check_capabilities;
@@ -32,6 +33,7 @@ use roots::Roots;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use users::Users;
+use watch::Watch;
 
 /// What was collected of a container.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct Collected {
     pub processes: Vec<Process>,
     readings: Vec<Reading>,
     roots: Vec<Roots>,
+    watches: Vec<Watch>,
 }
 
 /// Collects what is to be known of the process and its descendants.
@@ -62,7 +65,9 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
     let mut users = Users::new(&own)?;
     let mut readings = Vec::with_capacity(processes.len());
     let mut roots = Vec::with_capacity(processes.len());
+    let mut watches = Vec::with_capacity(processes.len());
     for process in &processes {
+        watches.push(Watch::begin(process)?);
         let (reading, space) = begin(process, features)?;
         readings.push(reading);
         let owner = users.owner(process, &processes)?;
@@ -100,11 +105,17 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         processes,
         readings,
         roots,
+        watches,
     })
 }
 
 /// Whether the tables are still those that were collected.
 pub fn is_unchanged(collected: &Collected, features: &Features) -> Result<bool, DumpError> {
+    for watch in &collected.watches {
+        if watch.has_changed()? {
+            return Ok(false);
+        }
+    }
     for (process, before) in collected.processes.iter().zip(&collected.readings) {
         let now = Reading::of(process.directory(), features);
         if now.map_err(|error| failed(process.pid, error))? != *before {
@@ -123,11 +134,13 @@ fn container(first: Process, own: &Process, machine: &Machine) -> Result<Vec<Pro
         if known.contains(&id) {
             continue;
         }
-        // One that has gone meanwhile has left its namespace to others, or to nobody.
-        if let Ok(process) = Process::open(pid)
-            && known.insert(process.mount_id)
-        {
-            processes.push(process);
+        match Process::open(pid) {
+            Ok(process) if known.insert(process.mount_id) => processes.push(process),
+            Ok(_) => {}
+            // One that has gone meanwhile has left its namespace to others, or to nobody.
+            Err(DumpError::NoProcess(_) | DumpError::Zombie(_)) => {}
+            // Leaving any other out would lose its namespace in silence.
+            Err(error) => return Err(error),
         }
     }
     Ok(processes)

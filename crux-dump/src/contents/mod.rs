@@ -33,7 +33,7 @@ pub use error::ContentsError;
 
 use crux_image::contents::{ContentsWriter, Name, Section};
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// Records the tree whose root directory is `root`, as one section of `writer`.
 ///
@@ -49,12 +49,14 @@ pub fn collect(
     orphans: &[(Name, BorrowedFd<'_>)],
     writer: &mut ContentsWriter<File>,
 ) -> Result<Section, ContentsError> {
+    let tree = quiet::quiet(root)?;
     writer.begin_section()?;
-    record(root, orphans, writer)?;
+    record(tree.as_fd(), orphans, writer)?;
     Ok(writer.finish_section()?)
 }
 
-/// The same, as the directory that was entered last in a section that is open.
+/// The same, as the directory that was entered last in a section that is open. The mount of `root`
+/// has to be quiet already (`noatime` or read-only), with nothing mounted in it, and to stay.
 pub(crate) fn record(
     root: BorrowedFd<'_>,
     orphans: &[(Name, BorrowedFd<'_>)],
