@@ -259,12 +259,12 @@ impl Collector<'_> {
                 super::roots::visible(process, entry)?.0
             }
             Some(copy) => {
-                let found = fact.and_then(|fact| super::roots::counterpart(copy, entry, fact));
-                match found {
-                    Some(root) if !has_mounts => return Ok(root),
-                    Some(root) => root,
-                    None => return Err("another mount hides it now".to_owned()),
+                let fact = fact.ok_or("its root was not looked at")?;
+                let root = super::roots::counterpart(copy, entry, fact)?;
+                if !has_mounts {
+                    return Ok(root);
                 }
+                root
             }
         };
         quiet_clone(&root).map_err(|error| error.to_string())

@@ -75,12 +75,19 @@ pub(super) fn visible(process: &Process, entry: &Entry) -> Result<(OwnedFd, File
 
 /// The root of a mount in a copy of its namespace whose root directory is `copy`, if its path leads
 /// to the same directory there. Through which mount does not matter to what is in it.
-pub(super) fn counterpart(copy: BorrowedFd<'_>, entry: &Entry, fact: &RootFact) -> Option<OwnedFd> {
-    let path = RelPath::from_absolute(&entry.mountpoint).ok()?;
-    let fd = inside::open_across(copy, &path).ok()?;
-    let stat = sys::statx(&fd).ok()?;
+pub(super) fn counterpart(
+    copy: BorrowedFd<'_>,
+    entry: &Entry,
+    fact: &RootFact,
+) -> Result<OwnedFd, String> {
+    let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
+    let fd = inside::open_across(copy, &path).map_err(|error| error.to_string())?;
+    let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
     let same = (stat.device, stat.ino) == (entry.device, fact.inode);
-    (same && stat.is_mount_root).then_some(fd)
+    match same && stat.is_mount_root {
+        true => Ok(fd),
+        false => Err("another mount hides it now".to_owned()),
+    }
 }
 
 impl Roots {
