@@ -32,6 +32,8 @@ pub(super) struct Walk<'a> {
     _tree: OwnedFd,
     /// Names that orphans give back to a file, by its inode number.
     pub(super) extra_names: HashMap<u64, u32>,
+    /// This thread's directory in /proc.
+    pub(super) process: BorrowedFd<'a>,
     reserved: Vec<Name>,
     /// Of the current directory, relative to the root; with a slash at its end unless empty.
     path: Vec<u8>,
@@ -41,6 +43,7 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         root: BorrowedFd<'_>,
         orphans: &[(Name, BorrowedFd<'_>)],
+        process: BorrowedFd<'a>,
         writer: &'a mut ContentsWriter<File>,
     ) -> Result<Self, ContentsError> {
         let tree = quiet(root)?;
@@ -67,6 +70,7 @@ impl<'a> Walk<'a> {
             holes: Holes::of(&file_system),
             _tree: tree,
             extra_names: HashMap::new(),
+            process,
             reserved: orphans.iter().map(|(name, _)| name.clone()).collect(),
             path: Vec::new(),
         };
