@@ -62,7 +62,7 @@ fn fail(open: &[usize], error: &PeelError) -> Found {
 
 /// Reaches as many of `wanted` as one copy allows: at least the first, or its failure.
 fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, PeelError> {
-    let mut copy = Copy::new(process)?;
+    let mut copy = Copy::new(process, inside::own_directory()?)?;
     let mut found = Found::new();
     for &node in wanted {
         let Some(target) = tree
@@ -86,8 +86,8 @@ struct Copy {
 }
 
 impl Copy {
-    fn new(process: &Process) -> Result<Self, PeelError> {
-        let own = inside::own_directory()?;
+    /// `own` is this thread's directory in /proc, which it may have left the reach of.
+    pub(super) fn new(process: &Process, own: OwnedFd) -> Result<Self, PeelError> {
         inside::enter(process)?;
         sys::unshare_mount_namespace()?;
         // The root directory is the root of the first mount of the table, so this has all of the table.
