@@ -29,6 +29,9 @@ pub(super) enum XattrError {
     Bytes(BytesError),
 }
 
+/// Bytes of a list of names that is worth a first try.
+const FEW: usize = 256;
+
 /// Reads attributes into buffers of its own, which it has once a file has any.
 #[derive(Debug, Default)]
 pub(super) struct XattrReader {
@@ -44,15 +47,19 @@ impl XattrReader {
         mut sink: impl FnMut(Xattr) -> Result<(), E>,
     ) -> Result<(), E> {
         let failed = |errno| XattrError::Call(format!("listxattr({LIMIT})"), errno);
-        // Most files have none, which shows without a buffer.
-        match list(of, &mut []) {
-            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
-            Ok(_) => {}
-            Err(errno) => return Err(failed(errno).into()),
+        // Most files have none or few: a small buffer shows it, and a large one is made when it is needed.
+        self.names.resize(self.names.len().max(FEW), 0);
+        let mut listed = list(of, &mut self.names);
+        if listed == Err(Errno::RANGE) && self.names.len() < LIMIT {
+            self.names.resize(LIMIT, 0);
+            listed = list(of, &mut self.names);
         }
-        self.names.resize(LIMIT, 0);
+        let length = match listed {
+            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
+            Ok(length) => length,
+            Err(errno) => return Err(failed(errno).into()),
+        };
         self.value.resize(LIMIT, 0);
-        let length = list(of, &mut self.names).map_err(failed)?;
         for name in self.names[..length].split_inclusive(|&b| b == 0) {
             let name = &name[..name.len() - 1];
             let count = get(of, name, &mut self.value).map_err(|errno| {
