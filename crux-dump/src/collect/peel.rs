@@ -114,9 +114,9 @@ impl Copy {
 
     /// Makes every mount of the copy one that reading does not change.
     pub(super) fn make_quiet(&self) -> Result<(), SysError> {
-        let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
-        let clear = libc::MOUNT_ATTR__ATIME;
-        sys::mount_setattr_recursive(self.root.as_fd(), set, clear, 0, None)
+        // That is enough for access times; their own flags may be locked.
+        let set = libc::MOUNT_ATTR_RDONLY;
+        sys::mount_setattr_recursive(self.root.as_fd(), set, 0, 0, None)
     }
 
     fn id(&self, node: usize) -> MountId {
@@ -151,14 +151,8 @@ impl Copy {
 /// A detached clone that nobody shares and that reading does not change.
 pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
     let clone = sys::open_tree_clone(mount)?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
-    sys::mount_setattr(
-        clone.as_fd(),
-        set,
-        libc::MOUNT_ATTR__ATIME,
-        libc::MS_PRIVATE,
-        None,
-    )?;
+    let set = libc::MOUNT_ATTR_RDONLY;
+    sys::mount_setattr(clone.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
     Ok(clone)
 }
 
