@@ -4,6 +4,7 @@
 //! `grants` (pure), `sources`, `builder` and `contents`, `release` (effects).
 
 mod builder;
+mod capabilities;
 pub mod cli;
 pub mod contents;
 pub mod failure;

@@ -9,7 +9,7 @@ use crate::contents::{self, ContentsError};
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, GrantError};
 use crate::sources::{self, HostTable, Sources};
-use crate::{builder, host, release, report};
+use crate::{builder, capabilities, host, release, report};
 use crux_image::contents::{ContentsReader, FormatError};
 use crux_image::directory::ImageReader;
 use crux_image::error::ImageError;
@@ -39,9 +39,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     })?;
     let plan = checked_plan(&mounts)?;
     if options.dry_run {
-        report::dry_run(&plan, &mounts, options);
+        report::dry_run(&plan, &mounts, options)?;
         return Ok(ExitCode::SUCCESS);
     }
+    capabilities::check(&mounts)?;
     let before = host::table()?;
     let sources = sources::open(&mounts, &grants, &HostTable::new(&before))
         .map_err(|problems| unfit(&problems))?;
@@ -167,7 +168,7 @@ fn check(
     })
 }
 
-/// A command that did not start undoes the restore, and so the pin.
+/// What fails once all is restored undoes the restore, and so the pin.
 fn not_started(options: &Options, cause: &str) -> Failure {
     let left = options.pin.as_deref().map_or(Ok(()), release::unpin);
     match left {
@@ -186,7 +187,8 @@ fn finish(
     if let Some(file) = &options.pin {
         release::pin(built, file).or_exit(Exit::Undone)?;
     }
-    report::restored(options, mounts, terminals.len());
+    report::restored(options, mounts, terminals.len())
+        .map_err(|failure| not_started(options, &failure.message))?;
     if options.command.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -192,6 +192,11 @@ impl Running {
         contents(&mut self.stdout)
     }
 
+    /// What it has complained of so far.
+    pub fn complained(&mut self) -> Result<Vec<u8>> {
+        contents(&mut self.stderr)
+    }
+
     /// Waits until COMMAND, which is `cat`, runs, and gives its pid. `cat` echoes a
     /// line; nothing else tells from outside that a program has got that far.
     pub fn wait_for_cat(mut self) -> Result<(Self, u32)> {

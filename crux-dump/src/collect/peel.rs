@@ -77,9 +77,9 @@ fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, 
 }
 
 /// A private copy of a mount namespace, which this thread is in.
-pub(super) struct Copy {
+struct Copy {
     table: Vec<Entry>,
-    pub(super) tree: Tree,
+    tree: Tree,
     root: OwnedFd,
     /// This thread's directory in /proc.
     own: OwnedFd,
@@ -112,13 +112,6 @@ impl Copy {
         })
     }
 
-    /// Makes every mount of the copy one that reading does not change.
-    pub(super) fn make_quiet(&self) -> Result<(), SysError> {
-        // That is enough for access times; their own flags may be locked.
-        let set = libc::MOUNT_ATTR_RDONLY;
-        sys::mount_setattr_recursive(self.root.as_fd(), set, 0, 0, None)
-    }
-
     fn id(&self, node: usize) -> MountId {
         self.table[self.tree.nodes[node].entry].id
     }
@@ -133,8 +126,7 @@ impl Copy {
         quiet_clone(&self.open(target)?)
     }
 
-    /// The root of a mount of the copy, if its path leads there.
-    pub(super) fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
+    fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
         let path = RelPath::from_absolute(&self.table[self.tree.nodes[node].entry].mountpoint)
             .map_err(|_| PeelError::Copy("has a mountpoint that is no path"))?;
         let fd = match self.tree.is_above_root(node) {
@@ -154,6 +146,20 @@ pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
     let set = libc::MOUNT_ATTR_RDONLY;
     sys::mount_setattr(clone.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
     Ok(clone)
+}
+
+/// Puts this thread into a copy of the namespace in which every mount is private and reading
+/// changes nothing; its root directory. One copy costs less than a few clones: each clone
+/// ends with a grace period of the kernel's (RCU), and a copy with one for all its mounts.
+pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
+    inside::enter(process)?;
+    sys::unshare_mount_namespace()?;
+    let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
+    // Read-only is enough for access times. In a copy of what another user namespace owns
+    // their own flags are locked, and this one may still be set.
+    let set = libc::MOUNT_ATTR_RDONLY;
+    sys::mount_setattr_recursive(root.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
+    Ok(root)
 }
 
 fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {

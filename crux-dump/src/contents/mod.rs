@@ -47,12 +47,19 @@ pub fn collect(
     orphans: &[(Name, BorrowedFd<'_>)],
     writer: &mut ContentsWriter<File>,
 ) -> Result<Section, ContentsError> {
+    let tree = quiet::quiet(root)?;
     writer.begin_section()?;
-    record(root, orphans, orphan::own_directory()?.as_fd(), writer)?;
+    record(
+        tree.as_fd(),
+        orphans,
+        orphan::own_directory()?.as_fd(),
+        writer,
+    )?;
     Ok(writer.finish_section()?)
 }
 
-/// The same, as the directory that was entered last in a section that is open.
+/// The same, as the directory that was entered last in a section that is open. The mount of `root`
+/// has to be quiet already (`noatime` or read-only), with nothing mounted in it, and to stay.
 /// `process` is this thread's directory in /proc, which its root may not reach.
 pub(crate) fn record(
     root: BorrowedFd<'_>,

@@ -5,7 +5,7 @@
 use super::obstacle::{Cause, Obstacle};
 use crux_image::path::RelPath;
 use crux_mount::{ids::MountId, mountinfo::Entry};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// A table in the order that an image wants: parents first.
 #[derive(Debug)]
@@ -13,7 +13,6 @@ pub struct Tree {
     /// The mounts; the first has no parent.
     pub nodes: Vec<Node>,
     children: HashMap<(usize, RelPath), usize>,
-    with_children: HashSet<usize>,
 }
 
 /// A mount in its tree.
@@ -35,7 +34,6 @@ impl Tree {
         let mut tree = Self {
             nodes: Vec::with_capacity(table.len()),
             children: HashMap::new(),
-            with_children: HashSet::new(),
         };
         tree.nodes.push(Node {
             entry: top,
@@ -69,7 +67,6 @@ impl Tree {
         {
             return Err(format!("two mounts are at {mountpoint} of one"));
         }
-        self.with_children.insert(parent);
         self.nodes.push(Node {
             entry,
             parent: Some(parent),
@@ -143,11 +140,6 @@ impl Tree {
         let mut chain: Vec<usize> = parents.collect();
         chain.reverse();
         chain
-    }
-
-    /// Whether anything is mounted on a mount.
-    pub fn has_children(&self, node: usize) -> bool {
-        self.with_children.contains(&node)
     }
 
     /// Forgets a mount and all beneath it.
