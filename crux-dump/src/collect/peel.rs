@@ -162,7 +162,8 @@ pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
     Ok(root)
 }
 
-fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
+/// The table of the thread whose directory in /proc this is.
+pub(super) fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
     let mut file = sys::open_process_file(own.as_fd(), "mountinfo")?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| {
