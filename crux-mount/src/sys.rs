@@ -29,7 +29,7 @@ pub use namespace::{
 };
 pub use probe::{MoveMountFlag, knows_move_mount_flag, knows_openat2};
 pub use process::{open_process_file, open_process_namespace, open_process_root, proc_is_procfs};
-pub use resolve::{Open, open_beneath, walk_across};
+pub use resolve::{Open, clone_beneath, open_beneath, walk_across};
 pub use stat::{FileStat, file_kind, statx, unique_mount_id};
 pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
 pub use tree::{

@@ -22,8 +22,8 @@ use std::fmt;
 pub struct External {
     /// The device of its file system; unknown for one that the kernel makes.
     pub device: Option<Device>,
-    /// Which part of its file system it is.
-    pub root: RelPath,
+    /// Which part of its file system it is, as mountinfo shows that; it may be no path.
+    pub root: Vec<u8>,
     /// The peer group outside that mounts of this origin join.
     pub group: Option<PeerGroupId>,
 }
@@ -203,8 +203,13 @@ impl<'a> Verifier<'a> {
         if let Some(device) = external.device {
             self.same(place, "device", &device, &entry.device);
         }
-        let root = external.root.join(&mount.root);
-        self.same_bytes(place, "root", &root.to_absolute(), &entry.root.path);
+        let mut root = external.root.clone();
+        if !mount.root.is_root() {
+            // The root of a file system ends in the slash that others lack.
+            root.truncate(root.strip_suffix(b"/").unwrap_or(&root).len());
+            root.extend(mount.root.to_absolute());
+        }
+        self.same_bytes(place, "root", &root, &entry.root.path);
     }
 
     fn propagation(&mut self, place: &Place, mount: &Mount, entry: &Entry) {

@@ -202,7 +202,7 @@ impl HostSide {
             let entry = entry_of(&mount)?;
             host.facts.push(Some(External {
                 device: Some(entry.device),
-                root: RelPath::new("source").unwrap(),
+                root: b"/source".to_vec(),
                 group: entry.shared.filter(|_| joined),
             }));
             host.sources.push(Some(Source::Path(source)));

@@ -2,7 +2,7 @@
 //!
 //! A [`Lab`] is a process of its own that plays the host: a private copy of the
 //! machine's mounts, in which the executables run. A [`Container`] lives in it.
-//! [`Table`] and [`probe`] compare containers without any of crux's own code, so a
+//! [`Table`] and [`reach`] compare containers without any of crux's own code, so a
 //! mistake there cannot hide itself here. Nothing in this crate is part of the product.
 
 pub mod blueprint;

@@ -2,7 +2,7 @@
 //!
 //! Kind: effect.
 
-use crate::sys::start_child;
+use crate::sys::{close_descriptors, start_child};
 use anyhow::{Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -46,7 +46,9 @@ fn linger(begin: impl FnOnce() -> Result<()>, mut report: File) -> i32 {
         Err(error) => format!("{error:#}"),
     };
     let _ = report.write_all(text.as_bytes());
-    drop(report);
+    // Pipes of its parent's are among them, of which somebody awaits the end.
+    std::mem::forget(report);
+    close_descriptors();
     if begun.is_err() {
         return 1;
     }

@@ -130,6 +130,14 @@ pub fn with_superblock_flag(fs: &str, at: &Path, flag: &str) -> Result<()> {
     move_mount(&mount, "", CWD, at, flags).with_context(|| format!("move_mount({at:?})"))
 }
 
+/// Makes the mount at `at`, which becomes private before, a peer of the one at `member`.
+pub fn join_group(member: &Path, at: &Path) -> Result<()> {
+    propagation(at, Kind::Private, Depth::One)?;
+    move_mount(CWD, member, CWD, at, MoveMountFlags::MOVE_MOUNT_SET_GROUP)
+        .with_context(|| format!("move_mount({member:?}, {at:?}, MOVE_MOUNT_SET_GROUP)"))?;
+    Ok(())
+}
+
 /// Binds `from` at `at`, its ids shown through a map of users and groups as in /proc/PID/uid_map.
 pub fn bind_idmapped(from: &Path, at: &Path, map: &str) -> Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

@@ -97,7 +97,12 @@ fn cover_and_look(at: &Path, id: u64, views: &Views) -> Result<Vec<u8>> {
     };
     let probe = new_mount()?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&probe, "", &place, "", flags).context("move_mount")?;
+    match move_mount(&probe, "", &place, "", flags) {
+        Ok(()) => {}
+        // A directory that was removed takes no mount.
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno).context("move_mount"),
+    }
     let mut lines = views.sightings()?;
     // Not by path: the probe may appear above its own mountpoint, and hide that.
     rustix::process::fchdir(&probe)?;

@@ -114,6 +114,15 @@ pub(crate) fn be_traced(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Closes every descriptor but the standard ones, for a process that will use none again.
+pub(crate) fn close_descriptors() {
+    // SAFETY: close_range(2) takes no pointer. The caller is a forked child that only waits from
+    // now on: no owner of a closed descriptor runs again.
+    unsafe {
+        nix::libc::close_range(3, nix::libc::c_uint::MAX, 0);
+    }
+}
+
 /// Gives a detached mount the id-map of a user namespace (mount_setattr(2)).
 pub(crate) fn map_ids(mount: impl AsFd, namespace: impl AsFd) -> Result<()> {
     let fd = namespace.as_fd().as_raw_fd();

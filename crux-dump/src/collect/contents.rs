@@ -12,11 +12,9 @@ use crate::judge::{ContentsWork, Orphan, Place, SeenMount, View};
 use crux_image::contents::{
     ContentsWriter, Entry, FormatError, Metadata, Mode, Name, Section, Timestamp,
 };
-use crux_image::mounts::{FileKind, OriginIndex};
+use crux_image::mounts::OriginIndex;
 use crux_image::path::RelPath;
 use crux_mount::mountinfo;
-use crux_mount::sys;
-use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,10 +30,12 @@ pub fn collect(
     }
     let pid = collected.processes[0].pid;
     let all = || {
+        let own = inside::own_directory().map_err(|error| DumpError::Process { pid, error })?;
         let mut collector = Collector {
             collected,
             entries: by_id(collected),
             holders: holders(collected),
+            own,
             here: None,
         };
         work.iter()
@@ -133,6 +133,8 @@ struct Collector<'a> {
     collected: &'a Collected,
     entries: HashMap<SeenMount, &'a mountinfo::Entry>,
     holders: HashSet<SeenMount>,
+    /// This thread's directory in /proc: the container's own proc, if it has one, is not to be trusted.
+    own: OwnedFd,
     /// Where this thread is.
     here: Option<Here>,
 }
@@ -181,7 +183,8 @@ impl Collector<'_> {
             .iter()
             .map(|(name, fd)| (name.clone(), fd.as_fd()))
             .collect();
-        contents::record(root.as_fd(), &borrowed, writer).map_err(|error| DumpError::Contents {
+        let recorded = contents::record(root.as_fd(), &borrowed, self.own.as_fd(), writer);
+        recorded.map_err(|error| DumpError::Contents {
             place: self.place(view.mounts[0]).to_string(),
             error,
         })
@@ -194,30 +197,7 @@ impl Collector<'_> {
             reason,
         };
         let name = Name::new(orphan.name.as_bytes()).map_err(|error| failed(error.to_string()))?;
-        let fact = self.collected.seen.roots.get(&mount.id);
-        // Without a proc of ours in reach, a regular file has to be opened for reading at once.
-        match fact.map(|fact| fact.kind) {
-            Some(FileKind::Regular) => Ok((name, self.open_file(mount)?)),
-            _ => Ok((name, self.any(&orphan.mounts)?)),
-        }
-    }
-
-    fn open_file(&mut self, mount: SeenMount) -> Result<OwnedFd, DumpError> {
-        let process = &self.collected.processes[mount.namespace];
-        let failed = |reason: String| DumpError::Reach {
-            place: self.place(mount).to_string(),
-            reason,
-        };
-        let path = RelPath::from_absolute(&self.entries[&mount].mountpoint);
-        let path = path.map_err(|error| failed(error.to_string()))?;
-        let access = OFlags::RDONLY | OFlags::NOATIME | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = inside::open_with(process.root.as_fd(), &path, access);
-        let fd = fd.map_err(|error| failed(error.to_string()))?;
-        let stat = sys::statx(&fd).map_err(|error| failed(error.to_string()))?;
-        match stat.mount == mount.id {
-            true => Ok(fd),
-            false => Err(failed("another mount hides it".to_owned())),
-        }
+        Ok((name, self.any(&orphan.mounts)?))
     }
 
     /// A clone of any of these mounts: one that a path reaches, or one that was dug out before.
@@ -259,12 +239,12 @@ impl Collector<'_> {
                 super::roots::visible(process, entry)?.0
             }
             Some(copy) => {
-                let found = fact.and_then(|fact| super::roots::counterpart(copy, entry, fact));
-                match found {
-                    Some(root) if !has_mounts => return Ok(root),
-                    Some(root) => root,
-                    None => return Err("another mount hides it now".to_owned()),
+                let fact = fact.ok_or("its root was not looked at")?;
+                let root = super::roots::counterpart(copy, entry, fact)?;
+                if !has_mounts {
+                    return Ok(root);
                 }
+                root
             }
         };
         quiet_clone(&root).map_err(|error| error.to_string())

@@ -72,16 +72,18 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         let (reading, space) = begin(process, features)?;
         readings.push(reading);
         let owner = users.owner(process, &processes)?;
-        let (table, unreached) = (with_idmaps(&space), unreached(process, &space)?);
+        let unreached = unreached(process, &space)?;
+        let (place, root) = (space.root.place, space.root.mount);
+        let table = with_idmaps(space);
         let found = roots::look(process, &table)?;
         seen.roots.extend(&found.facts);
         seen.unlooked.extend(found.failures.iter().cloned());
         roots.push(found);
-        let root_place = match space.root.place {
+        let root_place = match place {
             observe::RootPlace::MountRoot => RootPlace::MountRoot,
             observe::RootPlace::Directory => RootPlace::Beneath,
         };
-        let (net, ipc, root) = (process.net, process.ipc, space.root.mount);
+        let (net, ipc) = (process.net, process.ipc);
         let pid = process.pid;
         seen.container.push(SeenNamespace {
             pid,
@@ -168,8 +170,8 @@ fn failed(pid: u32, error: ObserveError) -> DumpError {
     }
 }
 
-fn with_idmaps(space: &ObservedNamespace) -> Vec<Entry> {
-    let mut table = space.entries.clone();
+fn with_idmaps(space: ObservedNamespace) -> Vec<Entry> {
+    let mut table = space.entries;
     for entry in table.iter_mut().filter(|entry| entry.idmapped) {
         entry.attributes.idmap = space.idmaps.get(&entry.id).cloned();
     }

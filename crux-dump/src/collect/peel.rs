@@ -62,7 +62,7 @@ fn fail(open: &[usize], error: &PeelError) -> Found {
 
 /// Reaches as many of `wanted` as one copy allows: at least the first, or its failure.
 fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, PeelError> {
-    let mut copy = Copy::new(process)?;
+    let mut copy = Copy::new(process, inside::own_directory()?)?;
     let mut found = Found::new();
     for &node in wanted {
         let Some(target) = tree
@@ -86,8 +86,8 @@ struct Copy {
 }
 
 impl Copy {
-    fn new(process: &Process) -> Result<Self, PeelError> {
-        let own = inside::own_directory()?;
+    /// `own` is this thread's directory in /proc, which it may have left the reach of.
+    pub(super) fn new(process: &Process, own: OwnedFd) -> Result<Self, PeelError> {
         inside::enter(process)?;
         sys::unshare_mount_namespace()?;
         // The root directory is the root of the first mount of the table, so this has all of the table.
@@ -143,14 +143,8 @@ impl Copy {
 /// A detached clone that nobody shares and that reading does not change.
 pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
     let clone = sys::open_tree_clone(mount)?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
-    sys::mount_setattr(
-        clone.as_fd(),
-        set,
-        libc::MOUNT_ATTR__ATIME,
-        libc::MS_PRIVATE,
-        None,
-    )?;
+    let set = libc::MOUNT_ATTR_RDONLY;
+    sys::mount_setattr(clone.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
     Ok(clone)
 }
 
@@ -161,9 +155,10 @@ pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
     inside::enter(process)?;
     sys::unshare_mount_namespace()?;
     let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
-    let clear = libc::MOUNT_ATTR__ATIME;
-    sys::mount_setattr_recursive(root.as_fd(), set, clear, libc::MS_PRIVATE, None)?;
+    // Read-only is enough for access times. In a copy of what another user namespace owns
+    // their own flags are locked, and this one may still be set.
+    let set = libc::MOUNT_ATTR_RDONLY;
+    sys::mount_setattr_recursive(root.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
     Ok(root)
 }
 

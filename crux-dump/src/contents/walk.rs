@@ -29,6 +29,8 @@ pub(super) struct Walk<'a> {
     pub(super) holes: Holes,
     /// Names that orphans give back to a file, by its inode number.
     pub(super) extra_names: HashMap<u64, u32>,
+    /// This thread's directory in /proc.
+    pub(super) process: BorrowedFd<'a>,
     reserved: Vec<Name>,
     /// Of the current directory, relative to the root; with a slash at its end unless empty.
     path: Vec<u8>,
@@ -38,6 +40,7 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         root: BorrowedFd<'_>,
         orphans: &[(Name, BorrowedFd<'_>)],
+        process: BorrowedFd<'a>,
         writer: &'a mut ContentsWriter<File>,
     ) -> Result<Self, ContentsError> {
         let failed = |call: &str, errno| ContentsError::Call {
@@ -58,10 +61,11 @@ impl<'a> Walk<'a> {
             levels,
             links: Links::default(),
             working: WorkingDirectory::default(),
-            xattrs: XattrReader::new(),
+            xattrs: XattrReader::default(),
             place: stat.place(),
             holes: Holes::of(&file_system),
             extra_names: HashMap::new(),
+            process,
             reserved: orphans.iter().map(|(name, _)| name.clone()).collect(),
             path: Vec::new(),
         };

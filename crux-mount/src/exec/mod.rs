@@ -158,8 +158,8 @@ impl<'a> Executor<'a> {
                 Ok(sys::move_mount(self.slot(*helper)?, mountpoint)?)
             }
             Step::Clone { from, root, into } => {
-                let shown = sys::open_beneath(self.slot(*from)?, root, Open::Any)?;
-                self.fill_slot(*into, sys::open_tree_clone(shown)?)
+                let clone = sys::clone_beneath(self.slot(*from)?, root)?;
+                self.fill_slot(*into, clone)
             }
             Step::SetAttributes { mount, attributes } => {
                 let (set, clear) = filesystem::attribute_words(attributes);
@@ -222,6 +222,11 @@ impl<'a> Executor<'a> {
     fn create(&mut self, origin: OriginIndex) -> Result<OwnedFd, StepError> {
         let Origin::Own(own) = &self.setup.mounts.origins[origin.at()] else {
             return Err(StepError::NotGranted);
+        };
+        let mounter = own.user.filter(|_| !self.contexts.is_outer(own.fs_type));
+        let own = &OwnFileSystem {
+            options: self.users.options_for(mounter, &own.options),
+            ..own.clone()
         };
         let user = own.user.map(|user| {
             let namespaces = &self.setup.mounts.namespaces;

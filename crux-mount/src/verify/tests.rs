@@ -93,7 +93,7 @@ fn record() -> (Mounts, Vec<Option<External>>) {
         let device = Some(Device { major: 8, minor: 1 });
         Some(External {
             device,
-            root: RelPath::new(root).unwrap(),
+            root: RelPath::new(root).unwrap().to_absolute(),
             group: Some(PeerGroupId(group)),
         })
     };
