@@ -33,6 +33,18 @@ pub(crate) const CONTAINERS: [Package; 6] = [
     package("runc", &["/usr/sbin/runc", "/usr/bin/runc"]),
 ];
 
+/// What the files of a virtual machine are made with.
+pub(crate) const MACHINE: [Package; 5] = [
+    package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    package("util-linux", &["/usr/bin/nsenter"]),
+    package("xz-utils", &["/usr/bin/xz"]),
+    package("git", &["/usr/bin/git"]),
+    package(
+        "debian-archive-keyring",
+        &["/usr/share/keyrings/debian-archive-keyring.gpg"],
+    ),
+];
+
 /// Sees to it that `packages` are there.
 pub(crate) fn ensure_installed(packages: &[Package]) -> Result<()> {
     let missing = missing(packages);

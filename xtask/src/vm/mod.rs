@@ -16,6 +16,7 @@ mod suite;
 mod system;
 
 use crate::cargo::{cargo, succeed, target};
+use crate::packages;
 use anyhow::{Result, bail, ensure};
 use kernel::Kernel;
 use qemu::Accelerator;
@@ -41,7 +42,9 @@ const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 /// Why this machine cannot run the tier.
 pub(crate) fn obstacle() -> Option<String> {
-    qemu::obstacle()
+    let files = packages::ensure_installed(&packages::MACHINE);
+    let missing = files.err().map(|error| format!("{error:#}"));
+    missing.or_else(qemu::obstacle)
 }
 
 /// The tier of `cargo xtask test`: both kernels, without what takes very long.
@@ -54,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn test(options: &Options, scope: Scope) -> Result<()> {
+    packages::ensure_installed(&packages::MACHINE)?;
     qemu::provide()?;
     succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins"]))?;
     let suite = Suite::find(&options.test)?;
