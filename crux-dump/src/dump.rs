@@ -14,11 +14,36 @@ use std::path::Path;
 const TRIES: usize = 5;
 
 /// Looks and judges, and writes nothing.
-pub fn look(
+pub fn look(pid: u32, policy: &Policy, features: &Features) -> Result<Judged, DumpError> {
+    for _ in 0..TRIES {
+        let (collected, judged) = begin(pid, policy, features)?;
+        if collect::is_unchanged(&collected, features)? {
+            return Ok(judged);
+        }
+    }
+    Err(DumpError::Changing(pid))
+}
+
+/// Writes the image of the container of `pid` to `path`.
+pub fn dump(
     pid: u32,
+    path: &Path,
     policy: &Policy,
     features: &Features,
-) -> Result<(Collected, Judged), DumpError> {
+) -> Result<(ImageId, Mounts), DumpError> {
+    for _ in 0..TRIES {
+        let (collected, judged) = begin(pid, policy, features)?;
+        let unchanged = || collect::is_unchanged(&collected, features);
+        if let Outcome::Written { id, mounts } = write::write(path, &collected, judged, unchanged)?
+        {
+            return Ok((id, mounts));
+        }
+    }
+    Err(DumpError::Changing(pid))
+}
+
+/// What counts only if it is unchanged in the end.
+fn begin(pid: u32, policy: &Policy, features: &Features) -> Result<(Collected, Judged), DumpError> {
     let mut last = None;
     for _ in 0..TRIES {
         let collected = match collect::collect(pid, features) {
@@ -38,22 +63,4 @@ pub fn look(
         return Ok((collected, judged));
     }
     Err(last.unwrap_or(DumpError::Changing(pid)))
-}
-
-/// Writes the image of the container of `pid` to `path`.
-pub fn dump(
-    pid: u32,
-    path: &Path,
-    policy: &Policy,
-    features: &Features,
-) -> Result<(ImageId, Mounts), DumpError> {
-    for _ in 0..TRIES {
-        let (collected, judged) = look(pid, policy, features)?;
-        let unchanged = || collect::is_unchanged(&collected, features);
-        if let Outcome::Written { id, mounts } = write::write(path, &collected, judged, unchanged)?
-        {
-            return Ok((id, mounts));
-        }
-    }
-    Err(DumpError::Changing(pid))
 }

@@ -11,6 +11,7 @@ use crux_mount::features::Features;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     let policy = match policy(&options) {
         Ok(policy) => policy,
         Err(error) => {
-            eprintln!("Error: {error:#}");
+            say(format_args!("Error: failed to use {error:#}\n"));
             return ExitCode::from(USAGE);
         }
     };
@@ -70,8 +71,14 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    eprint!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    say(format_args!("Error: {text}"));
     ExitCode::from(USAGE)
+}
+
+/// Nothing is left to be done if standard error is gone too.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(text);
 }
 
 fn policy(options: &Options) -> anyhow::Result<Policy> {
@@ -99,7 +106,7 @@ fn run(options: &Options, policy: &Policy) -> Result<(), DumpError> {
         }
         _ => (
             None,
-            crux_dump::look(options.pid, policy, &features)?.1.mounts,
+            crux_dump::look(options.pid, policy, &features)?.mounts,
         ),
     };
     if options.json {
@@ -121,14 +128,16 @@ fn report(options: &Options, error: &DumpError) -> ExitCode {
         DumpError::Obstacles(obstacles) => obstacles,
         _ => &[],
     };
-    eprintln!("Error: {error}");
+    say(format_args!("Error: failed to {error}\n"));
     for obstacle in obstacles {
-        eprintln!("  {obstacle}");
+        say(format_args!("  {obstacle}\n"));
     }
     let helpful: BTreeSet<String> = obstacles.iter().flat_map(Obstacle::options).collect();
     if !helpful.is_empty() {
-        eprintln!("These options would help:");
-        helpful.iter().for_each(|option| eprintln!("  {option}"));
+        say(format_args!("  these options would help:\n"));
+        helpful
+            .iter()
+            .for_each(|option| say(format_args!("    {option}\n")));
     }
     if options.json {
         let list: Vec<_> = obstacles

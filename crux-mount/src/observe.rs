@@ -112,8 +112,30 @@ pub fn observe_process(
     process: BorrowedFd<'_>,
     features: &Features,
 ) -> Result<ObservedNamespace, ObserveError> {
-    let reading = settled(|| read_all(process, features))?.ok_or(ObserveError::Changing)?;
-    interpret(reading, features)
+    let reading = settled(|| Reading::of(process, features))?.ok_or(ObserveError::Changing)?;
+    reading.interpret(features)
+}
+
+/// Reads the namespace once, for a caller that takes another [`Reading`] when it is done, and begins
+/// anew if that is not the same. Only what makes no sense is read again here: the kernel
+/// gives out a table in pieces, and it may change between them.
+pub fn begin_to_observe(
+    process: BorrowedFd<'_>,
+    features: &Features,
+) -> Result<(Reading, ObservedNamespace), ObserveError> {
+    let mut reading = Reading::of(process, features)?;
+    for _ in 1..TRIES {
+        let error = match reading.interpret(features) {
+            Ok(space) => return Ok((reading, space)),
+            Err(error) => error,
+        };
+        let again = Reading::of(process, features)?;
+        if again == reading {
+            return Err(error);
+        }
+        reading = again;
+    }
+    Err(ObserveError::Changing)
 }
 
 /// Reads until two readings in a row are the same. Polling mountinfo would be cheaper than a second
@@ -130,9 +152,10 @@ fn settled<T: PartialEq, E>(mut read: impl FnMut() -> Result<T, E>) -> Result<Op
     Ok(None)
 }
 
-/// All that has to be the same in two reads.
-#[derive(PartialEq)]
-struct Reading {
+/// All that is read of a namespace, uninterpreted. It has not changed between two
+/// readings that are the same.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reading {
     identity: NamespaceIdentity,
     id: Option<MountNsId>,
     root: TaskRoot,
@@ -140,23 +163,47 @@ struct Reading {
     listed: Option<Vec<UniqueMountId>>,
 }
 
-fn read_all(process: BorrowedFd<'_>, features: &Features) -> Result<Reading, ObserveError> {
-    let namespace = sys::open_process_namespace(process, NamespaceKind::Mount).map_err(gone)?;
-    let stat = sys::statx(&namespace)?;
-    let id = match features.mount_namespace_ids && features.listmount {
-        true => Some(sys::mount_namespace_id(&namespace)?),
-        false => None,
-    };
-    Ok(Reading {
-        identity: NamespaceIdentity {
-            device: stat.device,
-            inode: stat.ino,
-        },
-        id,
-        root: task_root(process)?,
-        table: read_table(process)?,
-        listed: id.map(list).transpose()?.flatten(),
-    })
+impl Reading {
+    /// Reads it now.
+    pub fn of(process: BorrowedFd<'_>, features: &Features) -> Result<Self, ObserveError> {
+        let namespace = sys::open_process_namespace(process, NamespaceKind::Mount).map_err(gone)?;
+        let stat = sys::statx(&namespace)?;
+        let id = match features.mount_namespace_ids && features.listmount {
+            true => Some(sys::mount_namespace_id(&namespace)?),
+            false => None,
+        };
+        Ok(Self {
+            identity: NamespaceIdentity {
+                device: stat.device,
+                inode: stat.ino,
+            },
+            id,
+            root: task_root(process)?,
+            table: read_table(process)?,
+            listed: id.map(list).transpose()?.flatten(),
+        })
+    }
+
+    fn interpret(&self, features: &Features) -> Result<ObservedNamespace, ObserveError> {
+        let entries = mountinfo::parse(&self.table)?;
+        let (unique, hidden) = match (self.id, &self.listed) {
+            (Some(id), Some(listed)) => hidden::sort(id, listed, &entries)?,
+            _ => (Vec::new(), Hidden::Unknown),
+        };
+        let idmaps = match (self.id, features.statmount_idmap) {
+            (Some(id), true) => hidden::idmaps(id, &entries, &unique)?,
+            _ => BTreeMap::new(),
+        };
+        Ok(ObservedNamespace {
+            identity: self.identity,
+            id: self.id,
+            root: self.root,
+            entries,
+            unique,
+            idmaps,
+            hidden,
+        })
+    }
 }
 
 /// All mounts of a namespace, if the kernel finds its root. KERNEL: it looks for that
@@ -201,27 +248,6 @@ fn gone(error: SysError) -> ObserveError {
         Errno::SRCH | Errno::NOENT | Errno::INVAL => ObserveError::Gone(error),
         _ => ObserveError::Sys(error),
     }
-}
-
-fn interpret(reading: Reading, features: &Features) -> Result<ObservedNamespace, ObserveError> {
-    let entries = mountinfo::parse(&reading.table)?;
-    let (unique, hidden) = match (reading.id, reading.listed) {
-        (Some(id), Some(listed)) => hidden::sort(id, listed, &entries)?,
-        _ => (Vec::new(), Hidden::Unknown),
-    };
-    let idmaps = match (reading.id, features.statmount_idmap) {
-        (Some(id), true) => hidden::idmaps(id, &entries, &unique)?,
-        _ => BTreeMap::new(),
-    };
-    Ok(ObservedNamespace {
-        identity: reading.identity,
-        id: reading.id,
-        root: reading.root,
-        entries,
-        unique,
-        idmaps,
-        hidden,
-    })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub use filesystem::{
 pub use namespace::{NamespaceKind, chroot_dot, fchdir, pivot_root_dot, setns, umount_dot_detach};
 pub use probe::{MoveMountFlag, knows_move_mount_flag, knows_openat2};
 pub use process::{open_process_file, open_process_namespace, open_process_root};
-pub use resolve::{Open, open_beneath};
+pub use resolve::{Open, open_beneath, walk_across};
 pub use stat::{FileStat, file_kind, statx, unique_mount_id};
 pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
 pub use tree::{

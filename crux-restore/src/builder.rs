@@ -34,16 +34,26 @@ pub(crate) fn build(work: impl FnOnce() -> Result<Built, Failure>) -> Result<Bui
         SocketFlags::CLOEXEC,
         None,
     )
-    .map_err(|errno| undone(format!("start the builder: socketpair: {errno}")))?;
+    .map_err(|errno| {
+        undone(format!(
+            "start the builder: socketpair: {}",
+            std::io::Error::from(errno)
+        ))
+    })?;
     let Some(pid) = sys::fork().map_err(|error| undone(format!("start the builder: {error}")))?
     else {
         drop(ours);
-        // RACE: the supervisor may have died before the signal was set.
         let tied = set_parent_process_death_signal(Some(Signal::KILL));
-        if tied.is_ok() && getppid() == Some(supervisor) {
-            send(&theirs, work());
+        let tied = tied.map_err(|errno| {
+            let call = "tie the builder to crux-restore: prctl(PR_SET_PDEATHSIG)";
+            undone(format!("{call}: {}", std::io::Error::from(errno)))
+        });
+        // RACE: the supervisor may have died before the signal was set.
+        if getppid() != Some(supervisor) {
+            sys::exit_now(0);
         }
-        sys::exit_now(0);
+        let sent = send(&theirs, tied.and_then(|()| work()));
+        sys::exit_now(sent.map_or_else(|errno| errno.raw_os_error(), |()| 0));
     };
     drop(theirs);
     let received = receive(&ours);
@@ -57,16 +67,23 @@ pub(crate) fn build(work: impl FnOnce() -> Result<Built, Failure>) -> Result<Bui
 
 fn reap(pid: Pid) -> Result<String, String> {
     match waitpid(Some(pid), WaitOptions::empty()) {
-        Ok(Some((_, status))) => Ok(match status.terminating_signal() {
-            Some(signal) => format!("signal {signal}"),
-            None => format!("status {}", status.exit_status().unwrap_or(0)),
+        Ok(Some((_, status))) => Ok(match (status.terminating_signal(), status.exit_status()) {
+            (Some(signal), _) => format!("signal {signal}"),
+            // It could tell nobody but by its status.
+            (None, Some(errno @ 1..)) => {
+                format!("sendmsg: {}", std::io::Error::from_raw_os_error(errno))
+            }
+            (None, _) => "without a word".to_owned(),
         }),
         Ok(None) => Ok("running".to_owned()),
-        Err(errno) => Err(format!("waitpid: {errno}")),
+        Err(errno) => Err(format!(
+            "wait for the builder: waitpid: {}",
+            std::io::Error::from(errno)
+        )),
     }
 }
 
-fn send(socket: &OwnedFd, result: Result<Built, Failure>) {
+fn send(socket: &OwnedFd, result: Result<Built, Failure>) -> rustix::io::Result<()> {
     let (text, descriptors) = match result {
         Ok(built) => pack(built),
         Err(failure) => {
@@ -76,14 +93,11 @@ fn send(socket: &OwnedFd, result: Result<Built, Failure>) {
             (text, Vec::new())
         }
     };
-    // If the supervisor is gone there is nobody to tell, and nothing to undo but to end.
-    if transmit(socket, &text, &[]).is_ok() {
-        for batch in descriptors.chunks(BATCH) {
-            if transmit(socket, b"+", batch).is_err() {
-                return;
-            }
-        }
+    transmit(socket, &text, &[])?;
+    for batch in descriptors.chunks(BATCH) {
+        transmit(socket, b"+", batch)?;
     }
+    Ok(())
 }
 
 /// A head that says how many descriptors of which kind follow.
@@ -186,7 +200,10 @@ fn receive_one(
     let received = received.map_err(|errno| {
         Some(Failure::new(
             Exit::Undone,
-            format_args!("hear of the builder: recvmsg: {errno}"),
+            format_args!(
+                "hear of the builder: recvmsg: {}",
+                std::io::Error::from(errno)
+            ),
         ))
     })?;
     for message in control.drain() {

@@ -125,7 +125,8 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    eprint!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("Error: {text}"));
     ExitCode::from(Exit::Usage as u8)
 }
 

@@ -6,8 +6,8 @@
 
 use crate::cli::{External as ExternalOption, Options, SlaveMountMap, bytes};
 use crux_image::mounts::{
-    External, ExternalRole, FsOption, GroupLink, KernelFs, Master, Mount, MountIndex, Mounts,
-    NamespaceIndex, Origin, OriginIndex, Propagation, Wish,
+    External, ExternalRole, FsOption, GroupLink, KernelFs, Master, Mount, Mounts, Origin,
+    OriginIndex, Propagation, Wish,
 };
 use crux_image::path::{Escaped, HostPath, RelPath};
 use std::collections::HashMap;
@@ -125,18 +125,14 @@ struct Ask {
 impl<'a> Asked<'a> {
     fn of(mounts: &'a Mounts) -> Self {
         let mut origins: Vec<Option<Ask>> = mounts.origins.iter().map(|_| None).collect();
-        for (ns, namespace) in mounts.namespaces.iter().enumerate() {
-            for (at, mount) in namespace.mounts.iter().enumerate() {
-                let relation = relation(mounts, mount);
-                match &mut origins[mount.origin.at()] {
-                    Some(ask) if relation != Relation::None => ask.relation = relation,
-                    Some(_) => {}
-                    slot => {
-                        *slot = Some(Ask {
-                            at: mountpoint(mounts, ns.into(), at.into()),
-                            relation,
-                        })
-                    }
+        for (ns, at, mount) in mounts.every_mount() {
+            let relation = relation(mounts, mount);
+            match &mut origins[mount.origin.at()] {
+                Some(ask) if relation != Relation::None => ask.relation = relation,
+                Some(_) => {}
+                slot => {
+                    let at = mounts.namespaces[ns.at()].path_of(at);
+                    *slot = Some(Ask { at, relation });
                 }
             }
         }
@@ -178,21 +174,6 @@ fn relation(mounts: &Mounts, mount: &Mount) -> Relation {
         },
         _ => Relation::None,
     }
-}
-
-/// A mount's path from its namespace's root.
-pub(crate) fn mountpoint(mounts: &Mounts, ns: NamespaceIndex, mount: MountIndex) -> RelPath {
-    let table = &mounts.namespaces[ns.at()].mounts;
-    let mut parts = Vec::new();
-    let mut at = Some(mount);
-    while let Some(mount) = at {
-        parts.push(&table[mount.at()].mountpoint);
-        at = table[mount.at()].parent;
-    }
-    parts
-        .into_iter()
-        .rev()
-        .fold(RelPath::root(), |path, part| path.join(part))
 }
 
 impl Ask {

@@ -5,18 +5,25 @@
 use crate::failure::{Exit, Failure, OrExit};
 use crux_mount::mountinfo::{self, Entry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::File;
+use std::io::Read as _;
 
 /// The table of the mount namespace that crux-restore runs in.
 pub(crate) fn table() -> Result<Vec<Entry>, Failure> {
     let path = "/proc/self/mountinfo";
-    let text = std::fs::read(path)
-        .map_err(|error| Failure::new(Exit::Lacking, format_args!("read {path}: {error}")))?;
+    let fail = |call: &'static str| {
+        move |error| Failure::new(Exit::Lacking, format_args!("{call} {path}: {error}"))
+    };
+    let mut text = Vec::new();
+    let mut file = File::open(path).map_err(fail("open"))?;
+    file.read_to_end(&mut text).map_err(fail("read"))?;
     mountinfo::parse(&text).or_exit(Exit::Lacking)
 }
 
 /// A restore leaves the caller's table as it was.
 pub(crate) fn unchanged(before: &[Entry]) -> Result<(), Failure> {
-    let after = table()?;
+    // Something was done by now, and is undone with the builder's end.
+    let after = table().or_exit(Exit::Undone)?;
     let changed = |entry: &&Entry| !before.contains(entry);
     if after == before {
         return Ok(());

@@ -3,6 +3,7 @@
 //! Kind: shell. It holds no logic: see the library.
 
 use clap::Parser;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,8 +14,13 @@ fn main() -> ExitCode {
     match crux_restore::restore::run(&options) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("Error: failed to {failure}");
+            say(format_args!("Error: failed to {failure}\n"));
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// Nothing is left to be done if standard error is gone too.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(text);
 }

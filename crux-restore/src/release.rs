@@ -2,22 +2,27 @@
 //!
 //! Kind: effect.
 
-use crate::failure::Exit;
+use crux_image::path::Escaped;
 use crux_mount::exec::Built;
 use crux_mount::sys::{self, NamespaceKind, SysError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid,
 };
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// Of the child, when it cannot become the command: the restore ends with it.
-const CANNOT_RUN: i32 = Exit::Undone as i32;
+/// What a shell returns for a command that cannot be run. Nobody sees it: see [`command`].
+const CANNOT_RUN: i32 = 126;
 
 /// Keeps the first namespace alive at `file`, which must not exist.
 pub(crate) fn pin(built: &Built, file: &Path) -> Result<(), String> {
@@ -53,29 +58,56 @@ fn text(errno: Errno) -> String {
     std::io::Error::from(errno).to_string()
 }
 
-/// Runs a command in the first namespace, and passes its exit status on.
-pub(crate) fn command(built: &Built, command: &[OsString]) -> Result<ExitCode, String> {
-    let supervisor = rustix::process::getpid();
-    let Some(pid) = sys::fork().map_err(|error| error.to_string())? else {
-        let tied = set_parent_process_death_signal(Some(Signal::KILL));
-        if tied.is_err() || getppid() != Some(supervisor) {
-            sys::exit_now(CANNOT_RUN);
-        }
-        sys::exit_now(exec(built, command));
-    };
-    wait(pid)
+/// Takes a pin away again. The mount is private (see [`pin_hint`]): it goes here and nowhere else.
+pub(crate) fn unpin(file: &Path) -> Result<(), String> {
+    let shown = file.display();
+    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    unmount(file, flags)
+        .and_then(|()| unlinkat(CWD, file, AtFlags::empty()))
+        .map_err(|errno| format!("the pin {shown} is still there: {}", text(errno)))
 }
 
-/// In the child: goes inside and becomes the command. Returns only when it cannot.
-fn exec(built: &Built, command: &[OsString]) -> i32 {
+/// Runs a command in the first namespace, and passes its exit status on. An error means that
+/// it never ran.
+pub(crate) fn command(built: &Built, command: &[OsString]) -> Result<ExitCode, String> {
+    let supervisor = rustix::process::getpid();
+    let (answer, report) = pipe_with(PipeFlags::CLOEXEC)
+        .map_err(|errno| format!("start the command: pipe2: {}", text(errno)))?;
+    let forked = sys::fork().map_err(|error| format!("start the command: {error}"))?;
+    let Some(pid) = forked else {
+        let tied = set_parent_process_death_signal(Some(Signal::KILL));
+        if getppid() != Some(supervisor) {
+            sys::exit_now(CANNOT_RUN);
+        }
+        let tied = tied.map_err(|errno| {
+            let call = "tie the command to crux-restore: prctl(PR_SET_PDEATHSIG)";
+            format!("{call}: {}", text(errno))
+        });
+        let cause = tied.map_or_else(|cause| cause, |()| exec(built, command));
+        // It fits into the pipe; if nobody reads, nobody wants to know.
+        let _ = rustix::io::write(&report, cause.as_bytes());
+        sys::exit_now(CANNOT_RUN);
+    };
+    drop(report);
+    // The end of the pipe closes when the command starts.
+    let mut cause = String::new();
+    let heard = File::from(answer).read_to_string(&mut cause);
+    let code = wait(pid)?;
+    match heard {
+        Ok(0) => Ok(code),
+        Ok(_) => Err(cause),
+        Err(error) => Err(format!("hear of the command: read(pipe): {error}")),
+    }
+}
+
+/// In the child: goes inside and becomes the command. Returns only when it cannot, with the cause.
+fn exec(built: &Built, command: &[OsString]) -> String {
     if let Err(error) = go_inside(built) {
-        eprintln!("Error: failed to enter the restored namespace: {error}");
-        return CANNOT_RUN;
+        return format!("enter the restored namespace: {error}");
     }
     let error = Command::new(&command[0]).args(&command[1..]).exec();
-    let shown = command[0].display();
-    eprintln!("Error: failed to run {shown} in the restored namespace: {error}");
-    CANNOT_RUN
+    let shown = Escaped(command[0].as_bytes());
+    format!("run {shown} in the restored namespace: {error}; the restore is undone")
 }
 
 fn go_inside(built: &Built) -> Result<(), SysError> {
@@ -103,7 +135,7 @@ fn wait(pid: Pid) -> Result<ExitCode, String> {
                 return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
             }
             Ok(None) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(format!("wait for the command: {}", text(errno))),
+            Err(errno) => return Err(format!("wait for the command: waitpid: {}", text(errno))),
         }
     }
 }

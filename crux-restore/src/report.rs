@@ -3,17 +3,38 @@
 //! Kind: shell.
 
 use crate::cli::Options;
-use crux_image::mounts::Mounts;
+use crux_image::mounts::{Mounts, Origin};
+use crux_image::path::Escaped;
 use crux_mount::plan::Plan;
 use serde_json::json;
 
-/// The plan that would be run.
-pub(crate) fn dry_run(plan: &Plan, options: &Options) {
+/// The plan that would be run, and what its numbers stand for.
+pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) {
     if options.json {
         let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
         println!("{}", json!({ "dry_run": true, "steps": steps }));
-    } else {
-        print!("{plan}");
+        return;
+    }
+    print!("{plan}");
+    println!("\nOrigins:");
+    for (at, origin) in mounts.origins.iter().enumerate() {
+        match origin {
+            Origin::Own(own) => {
+                let source = Escaped(&own.source);
+                println!("{at:>5}  {} {source}, made anew", own.fs_type.name());
+            }
+            Origin::External(external) => {
+                println!(
+                    "{at:>5}  {}, the source granted for {}",
+                    external.fs_type, external.name
+                );
+            }
+        }
+    }
+    println!("\nMounts:");
+    for (ns, at, _) in mounts.every_mount() {
+        let path = mounts.namespaces[ns.at()].path_of(at);
+        println!("{:>5}  {path}", format!("{}:{}", ns.0, at.0));
     }
 }
 

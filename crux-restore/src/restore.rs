@@ -10,8 +10,9 @@ use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, GrantError};
 use crate::sources::{self, HostTable, Sources};
 use crate::{builder, host, release, report};
-use crux_image::contents::ContentsReader;
+use crux_image::contents::{ContentsReader, FormatError};
 use crux_image::directory::ImageReader;
+use crux_image::error::ImageError;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFileSystem};
 use crux_mount::exec::{Built, Pinning, Setup, execute};
 use crux_mount::plan::{Plan, plan};
@@ -24,8 +25,8 @@ use std::process::ExitCode;
 
 /// Restores as the options say; the exit code of the command, or success.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let image = ImageReader::open(&options.images).or_exit(Exit::Image)?;
-    let mounts = image.mounts().or_exit(Exit::Image)?;
+    let image = ImageReader::open(&options.images).map_err(|error| refused(&error))?;
+    let mounts = image.mounts().map_err(|error| refused(&error))?;
     let grants = grants::grant(&mounts, options).map_err(|error| {
         let exit = match error {
             GrantError::Missing(_) => Exit::Obstacle,
@@ -38,7 +39,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     })?;
     let plan = checked_plan(&mounts)?;
     if options.dry_run {
-        report::dry_run(&plan, options);
+        report::dry_run(&plan, &mounts, options);
         return Ok(ExitCode::SUCCESS);
     }
     let before = host::table()?;
@@ -78,6 +79,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     finish(options, &mounts, &built, terminals)
 }
 
+fn refused(error: &ImageError) -> Failure {
+    Failure::new(Exit::Image, format_args!("read {error}"))
+}
+
 /// The plan, which has been run on a model of the kernel's rules.
 fn checked_plan(mounts: &Mounts) -> Result<Plan, Failure> {
     let plan = plan(mounts).or_exit(Exit::Image)?;
@@ -111,7 +116,8 @@ fn open_contents(image: &ImageReader, mounts: &Mounts) -> Result<Option<Contents
     if !mounts.origins.iter().any(has_tree) {
         return Ok(None);
     }
-    image.contents().map(Some).or_exit(Exit::Image)
+    let contents = image.contents().map_err(|error| refused(&error))?;
+    Ok(Some(contents))
 }
 
 fn fill_tree(
@@ -122,7 +128,9 @@ fn fill_tree(
 ) -> Result<(), String> {
     let reader = reader.ok_or("the image has no contents")?;
     contents::apply(root, section, reader).map_err(|error| {
-        if let ContentsError::Format(_) = error {
+        if let ContentsError::Format(format) = &error
+            && !matches!(format, FormatError::Io { .. })
+        {
             *exit = Exit::Image;
         }
         error.to_string()
@@ -139,9 +147,10 @@ fn check(
     for namespace in &built.namespaces {
         let table = namespace.table.try_clone().or_exit(Exit::Undone)?;
         let mut text = Vec::new();
-        File::from(table)
-            .read_to_end(&mut text)
-            .or_exit(Exit::Undone)?;
+        File::from(table).read_to_end(&mut text).map_err(|error| {
+            let what = "read the mount table of a restored namespace";
+            Failure::new(Exit::Undone, format_args!("{what}: {error}"))
+        })?;
         tables.push(mountinfo::parse(&text).or_exit(Exit::Undone)?);
     }
     verify::verify(mounts, facts, &tables).map_err(|differences| {
@@ -158,6 +167,15 @@ fn check(
     })
 }
 
+/// A command that did not start undoes the restore, and so the pin.
+fn not_started(options: &Options, cause: &str) -> Failure {
+    let left = options.pin.as_deref().map_or(Ok(()), release::unpin);
+    match left {
+        Ok(()) => Failure::new(Exit::Undone, cause),
+        Err(left) => Failure::new(Exit::Uncertain, format_args!("{cause}; {left}")),
+    }
+}
+
 /// `terminals` are the masters of all ptys, which live until this returns.
 fn finish(
     options: &Options,
@@ -172,5 +190,5 @@ fn finish(
     if options.command.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    release::command(built, &options.command).or_exit(Exit::Undone)
+    release::command(built, &options.command).map_err(|cause| not_started(options, &cause))
 }

@@ -173,7 +173,11 @@ fn resolve_operators(external: &External, source: &[u8]) -> rustix::io::Result<O
 fn resolve_wish(wish: &HostPath) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(CWD, path(&wish.to_bytes()), flags, Mode::empty(), resolve)
+    let bytes = wish.to_bytes();
+    match openat2(CWD, path(&bytes), flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS) => walk(&bytes, flags),
+        opened => opened,
+    }
 }
 
 fn opened(
@@ -200,6 +204,12 @@ fn text(errno: Errno) -> String {
     std::io::Error::from(errno).to_string()
 }
 
+/// A wish without openat2(2): as that would, it follows no link.
+fn walk(wish: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    sys::walk_across(root.as_fd(), wish, flags).map_err(|error| error.errno())
+}
+
 fn option(external: &External) -> String {
     match external.role {
         ExternalRole::Root => "--root DIR".to_owned(),
@@ -221,7 +231,10 @@ impl Place {
         let entry = host.0.get(&stat.mount);
         let entry = entry.ok_or("lies in a mount that this process's mount table does not show")?;
         let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
-        let path = path.map_err(|errno| std::io::Error::from(errno).to_string())?;
+        let path = path.map_err(|errno| {
+            let cause = std::io::Error::from(errno);
+            format!("readlink(/proc/self/fd/{}): {cause}", file.as_raw_fd())
+        })?;
         let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
         let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
         let within = path

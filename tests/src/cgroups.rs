@@ -4,6 +4,7 @@
 //! namespace, so they are removed when dropped, and those of labs that were
 //! killed by the next lab that makes some.
 
+use crate::table::{Entry, Table};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,19 @@ impl Cgroups {
         Ok(cgroups)
     }
 
+    /// Makes the cgroups again that the cgroup mounts of a container are of: those who made
+    /// the container have removed them with it.
+    pub fn again(container: &Table, host: &Table) -> Result<Self> {
+        let mut cgroups = Self { made: Vec::new() };
+        for path in cgroups_of(container, host) {
+            if !cgroups.made.contains(&path) {
+                fs::create_dir(&path).with_context(|| format!("mkdir({path:?})"))?;
+                cgroups.made.push(path);
+            }
+        }
+        Ok(cgroups)
+    }
+
     /// Where they are, in the order of the hierarchies.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.made.iter().map(PathBuf::as_path)
@@ -46,6 +60,21 @@ impl Drop for Cgroups {
             let _ = fs::remove_dir(path);
         }
     }
+}
+
+/// Where the host has what the cgroup mounts of a container show.
+fn cgroups_of(container: &Table, host: &Table) -> Vec<PathBuf> {
+    let shown = container
+        .0
+        .iter()
+        .filter(|entry| entry.fs_type.starts_with("cgroup"));
+    let on_host = shown.filter_map(|entry| {
+        let whole = |top: &&Entry| top.device == entry.device && top.root == "/";
+        let top = host.0.iter().find(whole)?;
+        let path = entry.root.trim_start_matches('/');
+        Some(Path::new(&top.mountpoint).join(path))
+    });
+    on_host.filter(|path| !path.exists()).collect()
 }
 
 /// Removes the cgroups of labs that are no more.

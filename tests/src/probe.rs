@@ -9,10 +9,18 @@ use crate::sys::in_child;
 use crate::table::{Entry, Table};
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
-use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use nix::unistd::getppid;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::Path;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
 
 const SOURCE: &str = "crux-probe";
 
@@ -47,70 +55,113 @@ fn tied(entry: &Entry, inside: &Table) -> bool {
 }
 
 fn probe(reach: &mut Reach, pid: u32, side: Side, table: &Table, entry: &Entry) -> Result<()> {
-    let at = Path::new(&entry.mountpoint);
     let name = name(side, &table.label(entry.id));
-    let act = |what: fn(&Path, u64) -> Result<bool>| on(side, pid, at, entry.id, what);
-    if !act(cover)? {
-        return Ok(());
+    let answer = in_child(|| {
+        let views = Views::open(pid)?;
+        if let Side::Container = side {
+            go_inside(pid)?;
+        }
+        cover_and_look(&entry.path(), entry.id, &views)
+    });
+    let answer = answer.with_context(|| format!("failed to probe {name}"))?;
+    if !answer.is_empty() {
+        let places = String::from_utf8(answer)?;
+        reach.insert(name, places.lines().map(str::to_owned).collect());
     }
-    let seen = sightings(pid)?;
-    act(uncover).with_context(|| format!("failed to end the probe in {name}"))?;
-    let left = sightings(pid)?
-        .into_iter()
-        .map(|place| format!("left in {place}"));
-    reach.insert(name, seen.into_iter().chain(left).collect());
     Ok(())
 }
 
-/// Runs `what` on the host, or in the container's mount namespace.
-fn on(
-    side: Side,
-    pid: u32,
-    at: &Path,
-    id: u64,
-    what: fn(&Path, u64) -> Result<bool>,
-) -> Result<bool> {
-    let answer = in_child(|| {
-        if let Side::Container = side {
-            let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
-            let root = File::open(format!("/proc/{pid}/root"))?;
-            setns(namespace, CloneFlags::CLONE_NEWNS).context("setns")?;
-            rustix::process::fchdir(&root)?;
-            rustix::process::chroot(".")?;
-        }
-        Ok(vec![u8::from(what(at, id)?)])
-    })?;
-    Ok(answer == [1])
+fn go_inside(pid: u32) -> Result<()> {
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
+    let root = File::open(format!("/proc/{pid}/root"))?;
+    setns(namespace, CloneFlags::CLONE_NEWNS).context("setns")?;
+    rustix::process::fchdir(&root)?;
+    Ok(rustix::process::chroot(".")?)
 }
 
-/// Mounts the probe, unless the mount is covered or no directory.
-fn cover(at: &Path, id: u64) -> Result<bool> {
-    let wanted = StatxFlags::MNT_ID | StatxFlags::TYPE;
-    let Ok(found) = statx(CWD, at, AtFlags::SYMLINK_NOFOLLOW, wanted) else {
-        return Ok(false);
+/// Where the probe appears, and where it stays, line by line; nothing where the
+/// mount is covered or no directory.
+fn cover_and_look(at: &Path, id: u64, views: &Views) -> Result<Vec<u8>> {
+    let Some(place) = top_of(at, id)? else {
+        return Ok(Vec::new());
     };
-    let directory = FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory;
-    if found.stx_mnt_id != id || !directory {
-        return Ok(false);
-    }
-    mounting::new("tmpfs", SOURCE, at, "rw,relatime", "").map(|()| true)
+    let probe = new_mount()?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&probe, "", &place, "", flags).context("move_mount")?;
+    let mut lines = views.sightings()?;
+    // Not by path: the probe may appear above its own mountpoint, and hide that.
+    rustix::process::fchdir(&probe)?;
+    mounting::detach(Path::new("."))?;
+    let left = views.sightings()?.into_iter();
+    lines.extend(left.map(|place| format!("left in {place}")));
+    Ok(lines.join("\n").into_bytes())
 }
 
-fn uncover(at: &Path, _id: u64) -> Result<bool> {
-    mounting::detach(at).map(|()| true)
+/// The mountpoint, if it is a directory and this mount is on top there.
+fn top_of(at: &Path, id: u64) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = match open_long(at, flags) {
+        Ok(place) => place,
+        Err(Errno::NOTDIR | Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(errno) => return Err(errno).with_context(|| format!("open({at:?})")),
+    };
+    let found = statx(&place, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok((found.stx_mnt_id == id).then_some(place))
 }
 
-/// Where the probe is now.
-fn sightings(pid: u32) -> Result<BTreeSet<String>> {
-    let mut seen = BTreeSet::new();
-    for (side, table) in [
-        (Side::Container, Table::of(pid)?),
-        (Side::Host, Table::own()?),
-    ] {
-        let probes = table.0.iter().filter(|entry| entry.source == SOURCE);
-        seen.extend(probes.map(|entry| name(side, &table.label(entry.parent))));
+/// Component by component, as a path can be longer than `PATH_MAX`.
+fn open_long(at: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let mut here = openat(CWD, "/", flags, Mode::empty())?;
+    for name in at
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+    {
+        here = openat(&here, name.as_os_str(), flags, Mode::empty())?;
     }
-    Ok(seen)
+    Ok(here)
+}
+
+fn new_mount() -> Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen")?;
+    fsconfig_set_string(&context, "source", SOURCE).context("fsconfig")?;
+    fsconfig_create(&context).context("fsconfig")?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount")
+}
+
+/// Both tables, to be read from anywhere.
+struct Views {
+    container: OwnedFd,
+    host: OwnedFd,
+}
+
+impl Views {
+    fn open(pid: u32) -> Result<Self> {
+        let open = |path: String| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            openat(CWD, &path, flags, Mode::empty()).with_context(|| format!("open({path})"))
+        };
+        Ok(Self {
+            container: open(format!("/proc/{pid}"))?,
+            // The lab itself stays where it is, unlike this process.
+            host: open(format!("/proc/{}", getppid()))?,
+        })
+    }
+
+    /// Where the probe is now.
+    fn sightings(&self) -> Result<Vec<String>> {
+        let mut seen = Vec::new();
+        for (side, process) in [(Side::Container, &self.container), (Side::Host, &self.host)] {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let mut bytes = Vec::new();
+            File::from(openat(process, "mountinfo", flags, Mode::empty())?)
+                .read_to_end(&mut bytes)?;
+            let table = Table::parse(&bytes)?;
+            let probes = table.0.iter().filter(|entry| entry.source == SOURCE);
+            seen.extend(probes.map(|entry| name(side, &table.label(entry.parent))));
+        }
+        Ok(seen)
+    }
 }
 
 fn name(side: Side, label: &str) -> String {

@@ -99,3 +99,16 @@ pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
     }
     command
 }
+
+/// Lets a program be traced by the thread that starts it, from its first instruction on; it
+/// dies with that thread.
+pub(crate) fn be_traced(command: &mut Command) -> &mut Command {
+    // SAFETY: the closure makes two system calls, which are async-signal-safe, and touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            Ok(nix::sys::ptrace::traceme()?)
+        });
+    }
+    command
+}

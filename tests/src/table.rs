@@ -5,8 +5,11 @@
 
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 /// One line of mountinfo (proc_pid_mountinfo(5)), escapes left as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +127,19 @@ impl Display for Table {
 }
 
 impl Entry {
+    /// The mountpoint without escapes.
+    pub fn path(&self) -> PathBuf {
+        let text = self.mountpoint.as_bytes();
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut at = 0;
+        while let Some(&byte) = text.get(at) {
+            let (byte, length) = unescape(&text[at..]).unwrap_or((byte, 1));
+            bytes.push(byte);
+            at += length;
+        }
+        PathBuf::from(OsString::from_vec(bytes))
+    }
+
     fn parse(line: &str) -> Option<Self> {
         let (front, back) = line.split_once(" - ")?;
         let mut front = front.split(' ');
@@ -184,6 +200,17 @@ impl Display for Entry {
         }
         write!(f, " - {} {} {}", self.fs_type, self.source, self.options)
     }
+}
+
+/// The byte that stands first in `text` as `\NNN` or `\xNN`, and how long that is.
+fn unescape(text: &[u8]) -> Option<(u8, usize)> {
+    let code = std::str::from_utf8(text.strip_prefix(b"\\")?.get(..3)?).ok()?;
+    let byte = match code.strip_prefix('x') {
+        Some(hex) => u8::from_str_radix(hex, 16),
+        None => u8::from_str_radix(code, 8),
+    };
+    // Both are four characters.
+    Some((byte.ok()?, 4))
 }
 
 fn printable(line: &[u8]) -> String {

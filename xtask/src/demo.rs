@@ -3,6 +3,7 @@
 //! Kind: shell. Everything happens in a lab: the machine's own mounts are not touched.
 
 use crate::cargo::{Profile, build};
+use crate::packages::{DEMO, ensure_installed};
 use anyhow::{Context as _, Result, bail, ensure};
 use crux_tests::blueprint::vivid;
 use crux_tests::{Container, Lab, Programs, Running, Setup, Table, differences, mounting, reach};
@@ -16,6 +17,7 @@ pub(crate) fn run() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the demo makes a container, which needs root: `sudo -E cargo xtask demo`");
     }
+    ensure_installed(&DEMO)?;
     let programs = Programs::beneath(&build(Profile::Debug)?)?;
     Lab::with_programs(Setup::ROOT, programs, |lab| show(lab).map(|()| Vec::new()))?;
     Ok(())

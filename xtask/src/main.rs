@@ -7,6 +7,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod fuzz;
+mod packages;
 mod test;
 mod tidy;
 

@@ -4,10 +4,10 @@
 //! and no prefix for those that need nothing.
 
 use crate::cargo::{cargo, has, succeed};
+use crate::packages;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::fmt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[derive(clap::Args)]
@@ -49,7 +49,7 @@ impl Tier {
         match self {
             Self::Unit => None,
             Self::Userns => no_user_namespace(),
-            Self::Root => no_root().or_else(no_busybox),
+            Self::Root => no_root().or_else(no_packages),
             Self::Vm => Some("there is no VM tier yet: docs/roadmap.md".into()),
         }
     }
@@ -200,9 +200,7 @@ fn no_root() -> Option<String> {
     (!works).then(|| "root cannot make namespaces here (CAP_SYS_ADMIN is missing)".into())
 }
 
-fn no_busybox() -> Option<String> {
-    let there = ["/bin/busybox", "/usr/bin/busybox"]
-        .iter()
-        .any(|at| Path::new(at).exists());
-    (!there).then(|| "the containers need a shell: `apt-get install busybox-static`".into())
+fn no_packages() -> Option<String> {
+    let installed = packages::ensure_installed(&packages::CONTAINERS);
+    installed.err().map(|error| format!("{error:#}"))
 }

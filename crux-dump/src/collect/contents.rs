@@ -174,23 +174,14 @@ impl Collector<'_> {
         work: &ContentsWork,
         writer: &mut ContentsWriter<File>,
     ) -> Result<Section, DumpError> {
-        let mounts = work
-            .views
-            .iter()
-            .map(|view| &view.mounts)
-            .chain(work.orphans.iter().map(|o| &o.mounts));
-        let place = mounts
-            .flatten()
-            .next()
-            .map_or_else(String::new, |&mount| self.place(mount).to_string());
         writer.begin_section()?;
         match &work.views[..] {
-            [whole] if whole.root.is_root() => self.whole(whole, &work.orphans, &place, writer)?,
+            [whole] if whole.root.is_root() => self.whole(whole, &work.orphans, writer)?,
             parts => {
                 let mut parents = Parents::default();
                 for part in parts {
                     parents.go(&part.root, writer)?;
-                    self.whole(part, &[], &place, writer)?;
+                    self.whole(part, &[], writer)?;
                     parents.left();
                 }
                 parents.finish(writer)?;
@@ -204,7 +195,6 @@ impl Collector<'_> {
         &mut self,
         view: &View,
         orphans: &[Orphan],
-        place: &str,
         writer: &mut ContentsWriter<File>,
     ) -> Result<(), DumpError> {
         let root = self.any(&view.mounts)?;
@@ -215,7 +205,7 @@ impl Collector<'_> {
             .map(|(name, fd)| (name.clone(), fd.as_fd()))
             .collect();
         contents::record(root.as_fd(), &borrowed, writer).map_err(|error| DumpError::Contents {
-            place: place.to_owned(),
+            place: self.place(view.mounts[0]).to_string(),
             error,
         })
     }

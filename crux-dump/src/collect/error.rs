@@ -5,7 +5,7 @@
 use crate::contents::ContentsError;
 use crate::judge::Obstacle;
 use crux_image::contents::FormatError;
-use crux_image::error::ImageError;
+use crux_image::error::{ImageError, Problem};
 use crux_mount::observe::ObserveError;
 use crux_mount::sys::SysError;
 use rustix::io::Errno;
@@ -14,19 +14,21 @@ use rustix::io::Errno;
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// There is no such process.
-    #[error("process {0} does not exist")]
+    #[error("dump process {0}: it does not exist")]
     NoProcess(u32),
     /// It is one of the kernel's own.
-    #[error("process {0} is a kernel thread: it has no mount namespace of its own to dump")]
+    #[error("dump process {0}: it is a kernel thread and has no mount namespace of its own")]
     KernelThread(u32),
     /// It has ended.
-    #[error("process {0} is a zombie: it has ended, and its mount namespace has gone")]
+    #[error("dump process {0}: it is a zombie: it has ended, and its mount namespace has gone")]
     Zombie(u32),
     /// It is in the dumper's own mount namespace.
-    #[error("process {0} is in the mount namespace of crux-dump itself: it is not in a container")]
+    #[error(
+        "dump process {0}: it is in the mount namespace of crux-dump itself, so not in a container"
+    )]
     SameNamespace(u32),
     /// A capability is missing.
-    #[error("crux-dump needs the capability {name} to {purpose}")]
+    #[error("dump: this process lacks {name}, which is needed to {purpose}")]
     Capability {
         /// Its name.
         name: &'static str,
@@ -34,9 +36,7 @@ pub enum DumpError {
         purpose: &'static str,
     },
     /// The process may not be looked at.
-    #[error(
-        "process {pid} may not be looked at ({error}); this needs CAP_SYS_PTRACE over its user namespace"
-    )]
+    #[error("look at process {pid}: {error}; this needs CAP_SYS_PTRACE over its user namespace")]
     Forbidden {
         /// Whose.
         pid: u32,
@@ -44,7 +44,7 @@ pub enum DumpError {
         error: SysError,
     },
     /// Its table could not be read.
-    #[error("failed to read the mount namespace of process {pid}: {error}")]
+    #[error("read the mount namespace of process {pid}: {error}")]
     Observe {
         /// Whose.
         pid: u32,
@@ -52,7 +52,7 @@ pub enum DumpError {
         error: ObserveError,
     },
     /// A call failed.
-    #[error("failed to look at process {pid}: {error}")]
+    #[error("look at process {pid}: {error}")]
     Process {
         /// Whose.
         pid: u32,
@@ -60,7 +60,7 @@ pub enum DumpError {
         error: SysError,
     },
     /// /proc could not be read.
-    #[error("failed to read {what}: {error}")]
+    #[error("read {what}: {error}")]
     Proc {
         /// Which file.
         what: String,
@@ -69,17 +69,19 @@ pub enum DumpError {
     },
     /// The user namespace that owns a mount namespace has no process to read its maps from.
     #[error(
-        "the id maps of the user namespace that owns the mounts of process {0} cannot be read: none of its processes is in it"
+        "read the id maps of the user namespace that owns the mounts of process {0}: none of its processes is in it"
     )]
     UserMaps(u32),
     /// It cannot be restored, for these reasons.
-    #[error("{} of the container cannot be restored", Counted(.0.len()))]
+    #[error("dump what could be restored: {} of the container cannot be", Counted(.0.len()))]
     Obstacles(Vec<Obstacle>),
     /// The tables did not stay the same.
-    #[error("the mount tables of process {0} kept changing while they were read")]
+    #[error(
+        "read the mount tables of process {0}: they keep changing; stop what mounts and unmounts there, or try again"
+    )]
     Changing(u32),
     /// The contents of a file system could not be read.
-    #[error("failed to reach the contents of {place}: {reason}")]
+    #[error("reach the contents of {place}: {reason}")]
     Reach {
         /// Which mount.
         place: String,
@@ -87,7 +89,7 @@ pub enum DumpError {
         reason: String,
     },
     /// The contents of a file system could not be recorded.
-    #[error("failed to {error}, in {place}")]
+    #[error("{error}, in {place}")]
     Contents {
         /// Which mount.
         place: String,
@@ -95,13 +97,13 @@ pub enum DumpError {
         error: ContentsError,
     },
     /// The contents members could not be completed.
-    #[error("failed to write the contents: {0}")]
+    #[error("write the contents: {0}")]
     Format(#[from] FormatError),
     /// The image could not be written.
-    #[error("{0}")]
+    #[error("write {0}")]
     Image(#[from] ImageError),
     /// The machine does not say what it is.
-    #[error("failed to describe the image: {0}")]
+    #[error("describe the image: getrandom: {0}")]
     Facts(Errno),
 }
 
@@ -117,20 +119,28 @@ impl std::fmt::Display for Counted {
 }
 
 impl DumpError {
-    /// The exit code: 3 the target has something unsupported; 4 this process lacks something;
+    /// The exit code: 2 the command line cannot be; 3 the target has something unsupported; 4 this process lacks something;
     /// 6 it failed, and nothing is left behind.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoProcess(_)
-            | Self::KernelThread(_)
+            Self::NoProcess(_) => 2,
+            Self::Observe {
+                error: ObserveError::Gone(_),
+                ..
+            } => 2,
+            Self::Image(error)
+                if matches!(
+                    error.problem,
+                    Problem::Exists | Problem::PartialExists(_) | Problem::NoName
+                ) =>
+            {
+                2
+            }
+            Self::KernelThread(_)
             | Self::Zombie(_)
             | Self::SameNamespace(_)
             | Self::UserMaps(_)
             | Self::Obstacles(_) => 3,
-            Self::Observe {
-                error: ObserveError::Gone(_),
-                ..
-            } => 3,
             Self::Capability { .. } | Self::Forbidden { .. } => 4,
             _ => 6,
         }

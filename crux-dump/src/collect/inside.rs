@@ -7,6 +7,7 @@ use super::process::Process;
 use crux_image::path::RelPath;
 use crux_mount::sys::{self, NamespaceKind, SysError};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Runs `work` in a thread with a root and working directory of its own. The thread is first
@@ -14,7 +15,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// touching any other thread; `work` goes on to where it wants.
 pub(super) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, SysError> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| sys::unshare_mount_namespace().map(|()| work()));
+        let thread = std::thread::Builder::new()
+            .spawn_scoped(scope, || sys::unshare_mount_namespace().map(|()| work()))
+            .map_err(|error| {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+                SysError::new("clone3(a thread)", errno)
+            })?;
         match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -74,7 +80,11 @@ fn open_chunk(at: BorrowedFd<'_>, chunk: &[u8], flags: OFlags) -> Result<OwnedFd
     let name = if chunk.is_empty() { b"." } else { chunk };
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(at, name, flags, Mode::empty(), resolve).map_err(|errno| {
+    let opened = rustix::fs::openat2(at, name, flags, Mode::empty(), resolve);
+    if let Err(Errno::NOSYS) = opened {
+        return sys::walk_across(at, chunk, flags);
+    }
+    opened.map_err(|errno| {
         let shown = crux_image::path::Escaped(chunk);
         let call =
             format!("openat2(root, \"{shown}\", {flags:?}, RESOLVE_IN_ROOT|RESOLVE_NO_SYMLINKS)");

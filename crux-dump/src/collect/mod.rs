@@ -25,7 +25,7 @@ use crate::judge::{ForeignTable, NamespaceId, RootPlace, Seen, SeenNamespace};
 use crux_mount::features::Features;
 use crux_mount::ids::MountId;
 use crux_mount::mountinfo::Entry;
-use crux_mount::observe::{self, Hidden, ObserveError, ObservedNamespace};
+use crux_mount::observe::{self, Hidden, ObserveError, ObservedNamespace, Reading};
 use crux_mount::sys::NamespaceKind;
 use machine::Machine;
 use roots::Roots;
@@ -40,6 +40,7 @@ pub struct Collected {
     pub seen: Seen,
     /// One process of each mount namespace, in the order of [`Seen::container`].
     pub processes: Vec<Process>,
+    readings: Vec<Reading>,
     roots: Vec<Roots>,
 }
 
@@ -51,7 +52,7 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         return Err(DumpError::SameNamespace(pid));
     }
     let machine = Machine::scan()?;
-    let processes = container(first, &own, &machine);
+    let processes = container(first, &own, &machine)?;
     let mut seen = Seen {
         host: observe(&own, features)?.entries,
         host_net: own.net,
@@ -59,13 +60,16 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         ..Seen::default()
     };
     let mut users = Users::new(&own)?;
+    let mut readings = Vec::with_capacity(processes.len());
     let mut roots = Vec::with_capacity(processes.len());
     for process in &processes {
-        let space = observe(process, features)?;
+        let (reading, space) = begin(process, features)?;
+        readings.push(reading);
         let owner = users.owner(process, &processes)?;
         let (table, unreached) = (with_idmaps(&space), unreached(&space));
         let found = roots::look(process, &table)?;
         seen.roots.extend(&found.facts);
+        seen.unlooked.extend(found.failures.iter().cloned());
         roots.push(found);
         let root_place = match space.root.place {
             observe::RootPlace::MountRoot => RootPlace::MountRoot,
@@ -94,14 +98,16 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
     Ok(Collected {
         seen,
         processes,
+        readings,
         roots,
     })
 }
 
 /// Whether the tables are still those that were collected.
 pub fn is_unchanged(collected: &Collected, features: &Features) -> Result<bool, DumpError> {
-    for (process, space) in collected.processes.iter().zip(&collected.seen.container) {
-        if with_idmaps(&observe(process, features)?) != space.table {
+    for (process, before) in collected.processes.iter().zip(&collected.readings) {
+        let now = Reading::of(process.directory(), features);
+        if now.map_err(|error| failed(process.pid, error))? != *before {
             return Ok(false);
         }
     }
@@ -109,12 +115,12 @@ pub fn is_unchanged(collected: &Collected, features: &Features) -> Result<bool, 
 }
 
 /// One process for each mount namespace of the container, the first one's first.
-fn container(first: Process, own: &Process, machine: &Machine) -> Vec<Process> {
+fn container(first: Process, own: &Process, machine: &Machine) -> Result<Vec<Process>, DumpError> {
     let mut known: HashSet<NamespaceId> = HashSet::from([first.mount_id, own.mount_id]);
-    let descendants = machine.descendants(first.pid);
+    let descendants = machine.descendants(first.pid, &known)?;
     let mut processes = vec![first];
-    for pid in descendants {
-        if machine.mounts_of(pid).is_none_or(|id| known.contains(&id)) {
+    for (pid, id) in descendants {
+        if known.contains(&id) {
             continue;
         }
         // One that has gone meanwhile has left its namespace to others, or to nobody.
@@ -124,15 +130,28 @@ fn container(first: Process, own: &Process, machine: &Machine) -> Vec<Process> {
             processes.push(process);
         }
     }
-    processes
+    Ok(processes)
 }
 
 fn observe(process: &Process, features: &Features) -> Result<ObservedNamespace, DumpError> {
-    let pid = process.pid;
-    observe::observe_process(process.directory(), features).map_err(|error| match error {
+    observe::observe_process(process.directory(), features)
+        .map_err(|error| failed(process.pid, error))
+}
+
+/// What [`is_unchanged`] compares with is read once: a table that was half of a change is not there again.
+fn begin(
+    process: &Process,
+    features: &Features,
+) -> Result<(Reading, ObservedNamespace), DumpError> {
+    observe::begin_to_observe(process.directory(), features)
+        .map_err(|error| failed(process.pid, error))
+}
+
+fn failed(pid: u32, error: ObserveError) -> DumpError {
+    match error {
         ObserveError::Changing => DumpError::Changing(pid),
         error => DumpError::Observe { pid, error },
-    })
+    }
 }
 
 fn with_idmaps(space: &ObservedNamespace) -> Vec<Entry> {

@@ -146,7 +146,10 @@ impl Copy {
 fn detach(mount: &OwnedFd) -> Result<(), PeelError> {
     match sys::fchdir(mount) {
         Ok(()) => Ok(sys::umount_dot_detach()?),
-        Err(_) => Err(PeelError::Copy("has a file in the way")),
+        Err(error) if error.errno() == rustix::io::Errno::NOTDIR => {
+            Err(PeelError::Copy("has a file in the way"))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -167,7 +170,9 @@ pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
 fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
     let mut file = sys::open_process_file(own.as_fd(), "mountinfo")?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
-        .map_err(|_| PeelError::Copy("cannot be read"))?;
+    file.read_to_end(&mut bytes).map_err(|error| {
+        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        SysError::new("read(\"mountinfo\")", errno)
+    })?;
     mountinfo::parse(&bytes).map_err(|_| PeelError::Copy("cannot be read"))
 }

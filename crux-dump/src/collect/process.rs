@@ -33,9 +33,13 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 impl Process {
     /// Opens everything that is needed of a process, or says why it cannot be dumped.
     pub fn open(pid: u32) -> Result<Self, DumpError> {
-        let directory =
-            open_directory(&format!("/proc/{pid}")).map_err(|_| DumpError::NoProcess(pid))?;
-        let stat = Stat::read(directory.as_fd()).ok_or(DumpError::NoProcess(pid))?;
+        let fail = |error: SysError| match error.errno() {
+            Errno::ACCESS | Errno::PERM => DumpError::Forbidden { pid, error },
+            Errno::NOENT | Errno::SRCH => DumpError::NoProcess(pid),
+            _ => DumpError::Process { pid, error },
+        };
+        let directory = open_directory(&format!("/proc/{pid}")).map_err(fail)?;
+        let stat = Stat::read(directory.as_fd()).map_err(fail)?;
         if stat.flags & PF_KTHREAD != 0 {
             return Err(DumpError::KernelThread(pid));
         }
@@ -43,11 +47,6 @@ impl Process {
             return Err(DumpError::Zombie(pid));
         }
         let at = directory.as_fd();
-        let fail = |error: SysError| match error.errno() {
-            Errno::ACCESS | Errno::PERM => DumpError::Forbidden { pid, error },
-            Errno::NOENT | Errno::SRCH => DumpError::NoProcess(pid),
-            _ => DumpError::Process { pid, error },
-        };
         let root = sys::open_process_root(at).map_err(fail)?;
         let mount_namespace =
             sys::open_process_namespace(at, NamespaceKind::Mount).map_err(fail)?;
@@ -81,7 +80,7 @@ impl Process {
 
     /// A small file of `/proc/PID`.
     pub fn read(&self, name: &'static str) -> Option<Vec<u8>> {
-        read(self.directory(), name)
+        read(self.directory(), name).ok()
     }
 
     /// Its user namespace.
@@ -99,8 +98,15 @@ pub(super) struct Stat {
 }
 
 impl Stat {
-    pub(super) fn read(process: BorrowedFd<'_>) -> Option<Self> {
-        Self::parse(&read(process, "stat")?)
+    pub(super) fn read(process: BorrowedFd<'_>) -> Result<Self, SysError> {
+        // One line of numbers and a name of at most 64 bytes, which the kernel gives out in one piece.
+        let file = sys::open_process_file(process, "stat")?;
+        let mut line = [0; 2048];
+        let length = rustix::io::read(file, &mut line)
+            .map_err(|errno| SysError::new("read(\"stat\")", errno))?;
+        // An empty one is that of a process which has just ended.
+        let stat = Self::parse(&line[..length]);
+        stat.ok_or_else(|| SysError::new("read(\"stat\")", Errno::SRCH))
     }
 
     /// The name may hold anything, also parentheses: what counts comes after the last.
@@ -120,9 +126,10 @@ impl Stat {
     }
 }
 
-pub(super) fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn open_directory(path: &str) -> Result<OwnedFd, SysError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty())
+        .map_err(|errno| SysError::new(format!("open(\"{path}\", O_PATH|O_DIRECTORY)"), errno))
 }
 
 /// The identity of a namespace of a process.
@@ -138,12 +145,15 @@ pub(super) fn identity(namespace: &OwnedFd) -> Result<NamespaceId, SysError> {
     Ok(NamespaceId(sys::statx(namespace)?.ino))
 }
 
-fn read(process: BorrowedFd<'_>, name: &'static str) -> Option<Vec<u8>> {
+fn read(process: BorrowedFd<'_>, name: &'static str) -> Result<Vec<u8>, SysError> {
     const LIMIT: u64 = 64 << 10;
-    let file = sys::open_process_file(process, name).ok()?;
+    let file = sys::open_process_file(process, name)?;
     let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    file.take(LIMIT).read_to_end(&mut bytes).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        SysError::new(format!("read(\"{name}\")"), errno)
+    })?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

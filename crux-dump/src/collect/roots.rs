@@ -36,16 +36,22 @@ pub(super) fn look(process: &Process, table: &[Entry]) -> Result<Roots, DumpErro
         return Ok(roots);
     };
     let mut hidden = Vec::new();
+    let mut from_outside = HashMap::new();
     for (node, placed) in tree.nodes.iter().enumerate() {
         let entry = &table[placed.entry];
         match visible(process, entry) {
             // An unbindable mount can be cloned only where it no longer is one: in a private copy.
-            Some(fd) if !(entry.unbindable && is_in_memory(entry)) => roots.add(entry, fd.as_fd()),
-            _ => hidden.push(node),
+            Ok(fd) if !(entry.unbindable && is_in_memory(entry)) => roots.add(entry, fd.as_fd()),
+            Ok(_) => hidden.push(node),
+            Err(cause) => {
+                from_outside.insert(entry.id, cause);
+                hidden.push(node);
+            }
         }
     }
     if !hidden.is_empty() {
-        roots.add_hidden(table, peel::reach(process, table, &tree, &hidden));
+        let reached = peel::reach(process, table, &tree, &hidden);
+        roots.add_hidden(table, reached, &from_outside);
     }
     Ok(roots)
 }
@@ -54,22 +60,31 @@ fn is_in_memory(entry: &Entry) -> bool {
     matches!(&entry.fs_type[..], b"tmpfs" | b"ramfs")
 }
 
-/// The root of a mount, if its path leads there.
-pub(super) fn visible(process: &Process, entry: &Entry) -> Option<OwnedFd> {
-    let path = RelPath::from_absolute(&entry.mountpoint).ok()?;
-    let fd = inside::open_across(process.root.as_fd(), &path).ok()?;
-    let stat = sys::statx(&fd).ok()?;
-    (stat.mount == entry.id && stat.is_mount_root).then_some(fd)
+/// The root of a mount, if its path leads there; or why not.
+pub(super) fn visible(process: &Process, entry: &Entry) -> Result<OwnedFd, String> {
+    let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
+    let fd = inside::open_across(process.root.as_fd(), &path).map_err(|error| error.to_string())?;
+    let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
+    match stat.mount == entry.id && stat.is_mount_root {
+        true => Ok(fd),
+        false => Err("another mount hides it".to_owned()),
+    }
 }
 
 impl Roots {
     fn add(&mut self, entry: &Entry, root: BorrowedFd<'_>) {
-        if let Some(fact) = fact(entry, root) {
-            self.facts.insert(entry.id, fact);
+        match fact(entry, root) {
+            Ok(fact) => drop(self.facts.insert(entry.id, fact)),
+            Err(cause) => self.failures.push((entry.id, cause)),
         }
     }
 
-    fn add_hidden(&mut self, table: &[Entry], reached: Reached) {
+    fn add_hidden(
+        &mut self,
+        table: &[Entry],
+        reached: Reached,
+        from_outside: &HashMap<MountId, String>,
+    ) {
         let by_id: HashMap<MountId, &Entry> = table.iter().map(|entry| (entry.id, entry)).collect();
         for (id, result) in reached {
             match result {
@@ -79,15 +94,20 @@ impl Roots {
                         self.hidden.insert(id, fd);
                     }
                 }
-                Err(error) => self.failures.push((id, error.to_string())),
+                Err(error) => {
+                    let first = from_outside.get(&id).map_or("", String::as_str);
+                    self.failures
+                        .push((id, format!("{first}; in a copy: {error}")));
+                }
             }
         }
     }
 }
 
-fn fact(entry: &Entry, root: BorrowedFd<'_>) -> Option<RootFact> {
+fn fact(entry: &Entry, root: BorrowedFd<'_>) -> Result<RootFact, String> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let stat = rustix::fs::statx(root, c"", flags, StatxFlags::BASIC_STATS).ok()?;
+    let stat = rustix::fs::statx(root, c"", flags, StatxFlags::BASIC_STATS);
+    let stat = stat.map_err(|errno| format!("statx: {}", std::io::Error::from(errno)))?;
     let mode = u32::from(stat.stx_mode);
     let (major, minor) = (stat.stx_rdev_major, stat.stx_rdev_minor);
     let kind = match FileType::from_raw_mode(mode) {
@@ -98,10 +118,10 @@ fn fact(entry: &Entry, root: BorrowedFd<'_>) -> Option<RootFact> {
         FileType::BlockDevice => FileKind::BlockDevice { major, minor },
         FileType::Fifo => FileKind::Fifo,
         FileType::Socket => FileKind::Socket,
-        FileType::Unknown => return None,
+        FileType::Unknown => return Err("it is a file of an unknown kind".to_owned()),
     };
     let (inode, uid, gid) = (stat.stx_ino, stat.stx_uid, stat.stx_gid);
-    Some(RootFact {
+    Ok(RootFact {
         kind,
         inode,
         uid,

@@ -94,7 +94,9 @@ pub(super) fn inspect(seen: &Seen, item: &Item<'_>, obstacles: &mut Vec<Obstacle
     });
     let idmap =
         (entry.idmapped && entry.attributes.idmap.is_none()).then_some(Cause::UnreadableIdMap);
-    let fact = item.fact.is_none().then_some(Cause::UnknownRoot);
+    let fact = item.fact.is_none().then(|| Cause::UnknownRoot {
+        why: seen.unlooked.get(&entry.id).cloned().unwrap_or_default(),
+    });
     let task = is_task_directory(entry).then_some(Cause::TaskDirectory);
     let causes = unknown.chain(idmap).chain(fact).chain(task);
     obstacles.extend(causes.map(|cause| Obstacle {

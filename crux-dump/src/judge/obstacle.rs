@@ -89,8 +89,11 @@ pub enum Cause {
     #[error("there is something in it: {0}")]
     NotEmpty(&'static str),
     /// The root could not be looked at.
-    #[error("its root could not be looked at, so what it is and holds is not known")]
-    UnknownRoot,
+    #[error("its root could not be looked at, so what it is and holds is not known{}", Because(.why))]
+    UnknownRoot {
+        /// The call that failed, if one did.
+        why: String,
+    },
     /// A master that is in no table.
     #[error("it is a slave of peer group {0}, which no mount that can be seen is a member of")]
     MasterNowhere(PeerGroupId),
@@ -245,6 +248,18 @@ impl fmt::Display for Elsewhere<'_> {
         match self.0.len() - 1 {
             0 => f.write_str(", not in that of crux-dump"),
             more => write!(f, " and {more} more, not in that of crux-dump"),
+        }
+    }
+}
+
+/// A cause in brackets, where there is one.
+struct Because<'a>(&'a str);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            why => write!(f, " ({why})"),
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Seen {
     pub foreign: Vec<ForeignTable>,
     /// What is known of the root of each mount of the container.
     pub roots: HashMap<MountId, RootFact>,
+    /// Why nothing is known of the roots of others.
+    pub unlooked: HashMap<MountId, String>,
     /// The dumper's own net namespace.
     pub host_net: NamespaceId,
     /// The dumper's own ipc namespace.

@@ -141,7 +141,7 @@ pub(super) fn inspect(
 /// Numbers the net and ipc namespaces that the container does not share with the dumper.
 #[derive(Debug, Default)]
 pub(super) struct Contexts {
-    numbers: HashMap<(OwnFsType, NamespaceId, Device), u32>,
+    numbers: HashMap<OwnFsType, HashMap<(NamespaceId, Device), u32>>,
 }
 
 impl Contexts {
@@ -162,13 +162,10 @@ impl Contexts {
         if mine == theirs || outside.host_shows(first.device()) {
             return NamespaceContext::Caller;
         }
-        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
-        NamespaceContext::Own(
-            *self
-                .numbers
-                .entry((kind, theirs, first.device()))
-                .or_insert(next),
-        )
+        // Each kind of namespace has numbers of its own: the first is the one that COMMAND runs in.
+        let numbers = self.numbers.entry(kind).or_default();
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        NamespaceContext::Own(*numbers.entry((theirs, first.device())).or_insert(next))
     }
 }
 

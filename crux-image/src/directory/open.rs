@@ -42,7 +42,12 @@ pub(super) fn open_member(dir: impl AsFd, name: &str) -> Result<(File, u64), Pro
 fn beneath(dir: impl AsFd, name: &str, flags: OFlags) -> Result<OwnedFd, Problem> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve).map_err(|errno| match errno {
+    let opened = match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
+        // For a name without a slash this is as good.
+        Err(Errno::NOSYS) => rustix::fs::openat(&dir, name, flags, Mode::empty()),
+        opened => opened,
+    };
+    opened.map_err(|errno| match errno {
         Errno::NOENT => Problem::MissingMember { partial: false },
         Errno::LOOP => Problem::NotRegular("a symbolic link"),
         errno => Problem::call(

@@ -76,6 +76,31 @@ pub struct Mounts {
     pub groups: Vec<PeerGroup>,
 }
 
+impl Mounts {
+    /// Every mount of every namespace, with where it stands.
+    pub fn every_mount(&self) -> impl Iterator<Item = (NamespaceIndex, MountIndex, &Mount)> {
+        let namespaces = self.namespaces.iter().enumerate();
+        namespaces.flat_map(|(ns, namespace)| {
+            let mounts = namespace.mounts.iter().enumerate();
+            mounts.map(move |(at, mount)| (ns.into(), at.into(), mount))
+        })
+    }
+}
+
+impl Namespace {
+    /// Where a mount is, as seen from the first mount's root. For a record that was checked.
+    pub fn path_of(&self, mount: MountIndex) -> RelPath {
+        let mut parts = Vec::new();
+        let mut at = Some(mount);
+        while let Some(mount) = at {
+            parts.push(&self.mounts[mount.at()].mountpoint);
+            at = self.mounts[mount.at()].parent;
+        }
+        let parts = parts.into_iter().rev();
+        parts.fold(RelPath::root(), |path, part| path.join(part))
+    }
+}
+
 /// A user namespace (user_namespaces(7)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserNamespace {

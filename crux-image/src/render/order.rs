@@ -51,23 +51,9 @@ pub(crate) fn display_order(namespace: &Namespace) -> Vec<Placed> {
     order
 }
 
-/// Where a mount is, as seen from the first mount of its namespace.
-pub(crate) fn path_of(namespace: &Namespace, mount: MountIndex) -> Vec<u8> {
-    let parts: Vec<&Mount> = ancestors(namespace, mount).collect();
-    let mut path = Vec::new();
-    for part in parts.iter().rev().filter(|part| !part.mountpoint.is_root()) {
-        path.push(b'/');
-        path.extend_from_slice(part.mountpoint.as_bytes());
-    }
-    if path.is_empty() {
-        path.push(b'/');
-    }
-    path
-}
-
 /// The path, escaped, and which of a stack the mount is.
 pub(crate) fn name_of(namespace: &Namespace, mount: MountIndex) -> String {
-    let path = path_of(namespace, mount);
+    let path = namespace.path_of(mount).to_absolute();
     let level = ancestors(namespace, mount)
         .take_while(|m| m.mountpoint.is_root() && m.parent.is_some())
         .count();

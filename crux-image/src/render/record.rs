@@ -3,7 +3,7 @@
 //!
 //! Kind: pure.
 
-use super::order::{display_order, path_of};
+use super::order::display_order;
 use super::words;
 use crate::mounts::{
     Contents, ExternalRole, GroupLink, IdRange, Master, Mount, Mounts, NamespaceContext, Origin,
@@ -137,7 +137,7 @@ fn namespace(namespace: &crate::mounts::Namespace) -> NamespaceRecord {
         root: namespace.root.0,
         mounts: order
             .map(|placed| {
-                let path = Escaped(&path_of(namespace, placed.mount)).to_string();
+                let path = namespace.path_of(placed.mount).to_string();
                 mount(placed.mount.0, path, &namespace.mounts[placed.mount.at()])
             })
             .collect(),

@@ -53,9 +53,9 @@ impl Contexts {
         }
     }
 
-    /// The first net and the first ipc namespace that were made.
-    pub(super) fn release(mut self) -> (Option<OwnedFd>, Option<OwnedFd>) {
-        (self.net.made.remove(&0), self.ipc.made.remove(&0))
+    /// The net and the ipc namespace with the lowest number among those that were made.
+    pub(super) fn release(self) -> (Option<OwnedFd>, Option<OwnedFd>) {
+        (self.net.first(), self.ipc.first())
     }
 }
 
@@ -71,6 +71,11 @@ impl Context {
             made: HashMap::new(),
             proc,
         })
+    }
+
+    fn first(self) -> Option<OwnedFd> {
+        let lowest = self.made.into_iter().min_by_key(|&(number, _)| number);
+        lowest.map(|(_, namespace)| namespace)
     }
 
     fn inside<T>(
@@ -97,7 +102,8 @@ fn current(kind: NamespaceKind, proc: BorrowedFd<'_>) -> Result<OwnedFd, StepErr
         NamespaceKind::Ipc => "thread-self/ns/ipc",
         _ => "thread-self/ns/net",
     };
-    openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(named(path))
+    openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(named(&format!("openat(proc, \"{path}\")")))
 }
 
 /// A detached mount of a new superblock, still writable.

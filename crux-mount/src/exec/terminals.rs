@@ -55,12 +55,12 @@ fn set_owner(terminal: &Terminal, root: BorrowedFd<'_>) -> Result<(), StepError>
         Some(owner.1),
         AtFlags::SYMLINK_NOFOLLOW,
     )
-    .map_err(named("chownat(pty)"))?;
+    .map_err(named("fchownat(pty)"))?;
     chmodat(
         root,
         &name,
         Mode::from_raw_mode(terminal.mode.into()),
         AtFlags::empty(),
     )
-    .map_err(named("chmodat(pty)"))
+    .map_err(named("fchmodat(pty)"))
 }

@@ -33,14 +33,14 @@ pub struct HiddenMount {
 /// unique ids (one tree in the kernel), so tables of one length fit one for one.
 pub(super) fn sort(
     namespace: MountNsId,
-    listed: Vec<UniqueMountId>,
+    listed: &[UniqueMountId],
     entries: &[Entry],
 ) -> Result<(Vec<UniqueMountId>, Hidden), ObserveError> {
     if listed.len() == entries.len() {
-        return Ok((listed, Hidden::Known(Vec::new())));
+        return Ok((listed.to_vec(), Hidden::Known(Vec::new())));
     }
     let mut by_id = HashMap::with_capacity(listed.len());
-    for unique in listed {
+    for &unique in listed {
         let stat = sys::stat_mount(
             unique,
             Some(namespace),

@@ -15,25 +15,11 @@ pub(super) struct Uses(Vec<Vec<(NamespaceIndex, MountIndex)>>);
 impl Uses {
     pub(super) fn of(mounts: &Mounts) -> Self {
         let mut uses = vec![Vec::new(); mounts.origins.len()];
-        for (ns, index, mount) in every_mount(mounts) {
+        for (ns, index, mount) in mounts.every_mount() {
             uses[mount.origin.at()].push((ns, index));
         }
         Self(uses)
     }
-}
-
-/// Every mount of every namespace.
-pub(super) fn every_mount(
-    mounts: &Mounts,
-) -> impl Iterator<Item = (NamespaceIndex, MountIndex, &Mount)> {
-    mounts
-        .namespaces
-        .iter()
-        .enumerate()
-        .flat_map(|(ns, namespace)| {
-            let mounts = namespace.mounts.iter().enumerate();
-            mounts.map(move |(at, mount)| (ns.into(), at.into(), mount))
-        })
 }
 
 /// Which origins need a helper: those that several mounts show, or none shows
@@ -44,7 +30,7 @@ pub(super) fn helpers(
     groups: &Groups,
 ) -> Result<Vec<bool>, PlanError> {
     let mut needed: Vec<bool> = uses.0.iter().map(|users| users.len() > 1).collect();
-    for (ns, at, mount) in every_mount(mounts) {
+    for (ns, at, mount) in mounts.every_mount() {
         needed[mount.origin.at()] |= !mount.root.is_root();
         // KERNEL: statmount(2) and listmount(2) from outside find a namespace's root among
         // the mounts with a higher id than its base, which the yard's copy has: so a
@@ -142,7 +128,7 @@ pub(super) fn own_and_clones(
         });
         steps.push(Step::AttachHelper { helper: carrier });
     }
-    for (ns, index, mount) in every_mount(mounts) {
+    for (ns, index, mount) in mounts.every_mount() {
         let own = matches!(mounts.origins[mount.origin.at()], Origin::Own(_));
         if !own || mount.attributes != MountAttributes::default() {
             steps.push(Step::SetAttributes {
@@ -156,7 +142,8 @@ pub(super) fn own_and_clones(
 /// After everything is attached: names that only served to make a deleted root.
 /// The deepest first, so that a directory is empty when its turn comes.
 pub(super) fn unlink_deleted(mounts: &Mounts, steps: &mut Vec<Step>) {
-    let mut names: Vec<_> = every_mount(mounts)
+    let mut names: Vec<_> = mounts
+        .every_mount()
         .filter(|(_, _, mount)| mount.deleted)
         .map(|(_, _, mount)| (mount.origin, &mount.root, mount.kind.is_directory()))
         .collect();
@@ -191,7 +178,7 @@ fn first_slot(origin: OriginIndex, uses: &Uses, helpers: &[bool]) -> Option<Slot
 /// Which origins name an outside peer group that some mount joins.
 fn joined_outside(mounts: &Mounts) -> Vec<bool> {
     let mut joined = vec![false; mounts.origins.len()];
-    for (_, _, mount) in every_mount(mounts) {
+    for (_, _, mount) in mounts.every_mount() {
         match mount.propagation {
             Propagation::Slave(Master::Outside(origin)) => joined[origin.at()] = true,
             Propagation::Shared(group) => match mounts.groups[group.at()].link {

@@ -5,7 +5,6 @@
 //! Where no member shows enough, a mount in the yard carries the group and leaves
 //! it when the yard goes.
 
-use super::create::every_mount;
 use super::{PlanError, Slot, Step};
 use crux_image::mounts::{
     GroupIndex, GroupLink, Master, MountIndex, Mounts, NamespaceIndex, OriginIndex, Propagation,
@@ -45,7 +44,7 @@ impl Groups {
     pub(super) fn of(mounts: &Mounts) -> Result<Self, PlanError> {
         let mut members = vec![Vec::new(); mounts.groups.len()];
         let mut slaves = vec![Vec::new(); mounts.groups.len()];
-        for (ns, index, mount) in every_mount(mounts) {
+        for (ns, index, mount) in mounts.every_mount() {
             let member = Member {
                 at: (ns, index),
                 origin: mount.origin,
@@ -194,12 +193,12 @@ pub(super) fn steps(mounts: &Mounts, groups: &Groups, steps: &mut Vec<Step>) {
     for &group in &groups.order {
         phase.group(mounts, groups, group);
     }
-    for (ns, index, mount) in every_mount(mounts) {
+    for (ns, index, mount) in mounts.every_mount() {
         if let Propagation::Slave(master) = mount.propagation {
             phase.slave(groups.source(master), Slot::Mount(ns, index));
         }
     }
-    for (ns, index, mount) in every_mount(mounts) {
+    for (ns, index, mount) in mounts.every_mount() {
         if mount.propagation == Propagation::Unbindable {
             phase.inside(Slot::Mount(ns, index), |mount| Step::MakeUnbindable {
                 mount,

@@ -138,6 +138,37 @@ fn walk(dir: BorrowedFd<'_>, path: &[u8], how: Open) -> Result<OwnedFd, SysError
     here.map_or_else(|| open_again(dir, how), Ok)
 }
 
+/// What is at `path` beneath `dir`, where openat2(2) is missing: each name is opened with
+/// `O_NOFOLLOW`, so no link is followed, while mounts are crossed. The path has no `.` or `..`.
+pub fn walk_across(dir: BorrowedFd<'_>, path: &[u8], access: OFlags) -> Result<OwnedFd, SysError> {
+    let always = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut here: Option<OwnedFd> = None;
+    let mut names = path.split(|&b| b == b'/').filter(|name| !name.is_empty());
+    let mut next = names.next();
+    while let Some(name) = next {
+        next = names.next();
+        let flags = match next {
+            Some(_) => OFlags::PATH | OFlags::DIRECTORY | always,
+            None => access | always,
+        };
+        let from = here.as_ref().map_or(dir, |fd| fd.as_fd());
+        let opened = rustix::fs::openat(from, name, flags, Mode::empty());
+        here = Some(opened.map_err(call(|| {
+            format!(
+                "openat({}, \"{}\", {flags:?})",
+                from.as_raw_fd(),
+                Escaped(name)
+            )
+        }))?);
+    }
+    match here {
+        Some(fd) => Ok(fd),
+        None => rustix::fs::openat(dir, c".", access | always, Mode::empty()).map_err(call(|| {
+            format!("openat({}, \".\", {access:?})", dir.as_raw_fd())
+        })),
+    }
+}
+
 /// A path for a message: its end where it is long.
 fn shortened(path: &[u8]) -> String {
     let shown: Cow<'_, [u8]> = match path.len().checked_sub(200) {

@@ -3,8 +3,8 @@
 use super::*;
 use clap::Parser;
 use crux_image::mounts::{
-    Contents, FileKind, MountAttributes, Namespace, NamespaceContext, OwnFileSystem, OwnFsType,
-    PeerGroup, SuperblockFlags,
+    Contents, FileKind, MountAttributes, MountIndex, Namespace, NamespaceContext, OwnFileSystem,
+    OwnFsType, PeerGroup, SuperblockFlags,
 };
 
 fn external(name: &str, role: ExternalRole, wish: Option<&str>) -> Origin {

@@ -173,6 +173,19 @@ fn sysfs_is_that_of_its_net_namespace() {
     assert_eq!(own.context, NamespaceContext::Caller);
 }
 
+#[test]
+fn the_first_namespace_of_each_kind_has_number_0() {
+    let text = format!(
+        "{ROOT}11 10 0:70 / /mq rw - mqueue mqueue rw\n12 10 0:71 / /sys rw - sysfs sysfs rw\n"
+    );
+    for at in [1, 2] {
+        let Origin::Own(own) = judged_origin(&text, at) else {
+            panic!("external")
+        };
+        assert_eq!(own.context, NamespaceContext::Own(0), "{:?}", own.fs_type);
+    }
+}
+
 fn judged_origin(text: &str, at: usize) -> Origin {
     judged(text).mounts.origins.swap_remove(at)
 }

@@ -1,0 +1,88 @@
+//! Containers made by runc, with the configuration that `runc spec` writes.
+//!
+//! Kind: effect. The workload is `cat`, which ends when the lab does.
+
+use crate::lab::Lab;
+use crate::programs::{Output, Running};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const RUNC: &str = "/usr/sbin/runc";
+
+/// A running container of runc's.
+#[derive(Debug)]
+pub struct Runc {
+    name: String,
+    state: PathBuf,
+    running: Option<Running>,
+    /// Its process, as the host side numbers it.
+    pub pid: u32,
+}
+
+impl Runc {
+    /// Starts a container with the default configuration, but for its command.
+    pub fn start(lab: &Lab, options: &[&str]) -> Result<Self> {
+        let bundle = lab.path("bundle");
+        fs::create_dir(&bundle)?;
+        lab.root("bundle/rootfs")?;
+        let place = bundle.to_string_lossy().into_owned();
+        let spec = [&["spec", "--bundle", &place], options].concat();
+        finish(&spec)?.success("runc spec")?;
+        edit(&bundle.join("config.json"))?;
+        let (name, state) = (lab.name(), lab.path("runc"));
+        let global = ["--root".to_owned(), state.to_string_lossy().into_owned()];
+        let run = ["run", "--bundle", &place, &name].map(str::to_owned);
+        let running = start(global.into_iter().chain(run))?;
+        let (running, pid) = running.wait_for_cat().context("runc run")?;
+        Ok(Self {
+            name,
+            state,
+            running: Some(running),
+            pid,
+        })
+    }
+
+    /// Ends it.
+    pub fn stop(mut self) -> Result<()> {
+        let running = self.running.take().context("the container runs")?;
+        running.finish()?.success("runc run").map(drop)
+    }
+}
+
+impl Drop for Runc {
+    fn drop(&mut self) {
+        // Its input ends with this, so it ends; what it leaves goes with `delete`.
+        self.running = None;
+        let state = self.state.to_string_lossy();
+        let _ = finish(&["--root", &state, "delete", "--force", &self.name]);
+    }
+}
+
+/// `cat` instead of a shell on a terminal, in a net namespace of its own.
+fn edit(config: &Path) -> Result<()> {
+    let text = fs::read_to_string(config)?;
+    ensure!(
+        text.contains("\"type\": \"network\""),
+        "the container would share the machine's net namespace"
+    );
+    let mut edited = text.clone();
+    for (from, to) in [
+        ("\"terminal\": true", "\"terminal\": false"),
+        ("\"sh\"", "\"/bin/cat\""),
+    ] {
+        if !edited.contains(from) {
+            bail!("runc spec has no {from}:\n{text}");
+        }
+        edited = edited.replace(from, to);
+    }
+    Ok(fs::write(config, edited)?)
+}
+
+fn start(arguments: impl IntoIterator<Item = String>) -> Result<Running> {
+    Running::start(Path::new(RUNC), arguments).context("runc is needed: `apt-get install runc`")
+}
+
+fn finish(arguments: &[&str]) -> Result<Output> {
+    start(arguments.iter().map(|&word| word.to_owned()))?.finish()
+}

@@ -1,0 +1,66 @@
+//! Runs a program under ptrace(2), and makes one of its system calls fail or its last.
+//!
+//! Kind: effect. All processes that the program starts are followed until they have
+//! ended, so a run that returns has left none. Calls are counted from the moment the
+//! program itself begins (the dynamic loader's own are not), and no longer in a
+//! process that has become another program. x86_64 only: it changes registers.
+
+mod calls;
+mod follow;
+
+pub use calls::{Call, named};
+pub use follow::run;
+
+use crate::programs::Output;
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+
+/// What is to go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: the calls are counted.
+    None,
+    /// The call of this number, from 1, of one kind fails without being made.
+    Fail {
+        /// Which kind.
+        call: Call,
+        /// Which of them.
+        nth: usize,
+        /// The answer.
+        errno: Errno,
+    },
+    /// Every call of a kind fails.
+    Always {
+        /// Which kind.
+        call: Call,
+        /// The answer.
+        errno: Errno,
+    },
+    /// SIGKILL to the program when it, or a process it started, begins this call, from 1.
+    Kill {
+        /// Of all calls of all kinds.
+        nth: usize,
+    },
+}
+
+/// What a traced program did.
+#[derive(Debug)]
+pub struct Traced {
+    /// How the program itself ended, and what it printed.
+    pub output: Output,
+    /// Whether the fault came to pass; if so, when.
+    pub hit: Option<When>,
+    /// How many calls there were, by number.
+    pub calls: BTreeMap<i64, usize>,
+    /// The path of every call that names one, in order.
+    pub paths: Vec<Vec<u8>>,
+}
+
+/// When a fault came to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// In the program's own process, before it had started another.
+    Before,
+    /// In another process, or after there was one.
+    After,
+}

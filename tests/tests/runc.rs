@@ -1,0 +1,51 @@
+//! Containers of runc, dumped while they run, ended, and restored.
+
+use anyhow::ensure;
+use crux_tests::{Cgroups, Lab, Runc, Setup, Table, differences, reach};
+
+const AUTO: [&str; 2] = ["--external", "auto"];
+
+/// The masks of the default configuration, and what is not masked.
+const SHELL: &str = "
+set -e
+no() { echo \"$*\" >&2; exit 9; }
+echo nothing > /dev/null
+test -z \"$(cat /proc/keys)\"
+test -z \"$(cat /proc/timer_list)\"
+test -z \"$(ls /sys/firmware)\"
+echo kept > /dev/shm/new
+test $(cat /dev/shm/new) = kept
+test $(cat /dev/shm/note) = from-before
+if echo 1 > /proc/sys/vm/drop_caches; then no /proc/sys is read-only; fi
+if echo anything > /new; then no the root is read-only; fi
+";
+
+#[test]
+fn root_default_container_by_runc_is_restored() {
+    Lab::test(Setup::ROOT, |lab| {
+        let container = Runc::start(lab, &[])?;
+        let (host, before) = (Table::own()?, Table::of(container.pid)?);
+        let reached = reach(container.pid)?;
+        let note = format!("/proc/{}/root/dev/shm/note", container.pid);
+        std::fs::write(note, "from-before\n")?;
+        let images = lab.path("images");
+        lab.programs
+            .dump(container.pid, &images, &AUTO)?
+            .success("crux-dump")?;
+        ensure!(before == Table::of(container.pid)?, "the dump changed it");
+        container.stop()?;
+        let cgroups = Cgroups::again(&before, &host)?;
+        let options = [&AUTO[..], &["--", "/bin/cat"]].concat();
+        let (restored, pid) = lab.programs.restore(&images, &options)?.wait_for_cat()?;
+        let different = differences(&before, &Table::of(pid)?, &host);
+        ensure!(different.is_empty(), "{}", different.join("\n"));
+        assert_eq!(reach(pid)?, reached, "mounts appear elsewhere than before");
+        restored.finish()?.success("crux-restore")?;
+        let options = [&AUTO[..], &["--", "/bin/sh", "-xc", SHELL]].concat();
+        let output = lab.programs.restore(&images, &options)?.finish()?;
+        output.success("the shell in the restored container")?;
+        drop(cgroups);
+        assert_eq!(Table::own()?, host, "something is left on the host");
+        Ok(())
+    });
+}
