@@ -3,46 +3,51 @@
 //! Kind: shell.
 
 use crate::cli::Options;
+use crate::roles::message::{Verified, printable};
 use crux_image::mounts::{Mounts, Origin};
 use crux_image::path::Escaped;
 use crux_mount::plan::Plan;
 use serde_json::json;
 
 /// The plan that would be run, and what its numbers stand for.
-pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) {
+pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) -> String {
     if options.json {
         let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
-        println!("{}", json!({ "dry_run": true, "steps": steps }));
-        return;
+        return format!("{}\n", json!({ "dry_run": true, "steps": steps }));
     }
-    print!("{plan}");
-    println!("\nOrigins:");
+    let mut lines = vec![format!("{plan}"), "Origins:".to_owned()];
     for (at, origin) in mounts.origins.iter().enumerate() {
-        match origin {
+        lines.push(match origin {
             Origin::Own(own) => {
                 let source = Escaped(&own.source);
-                println!("{at:>5}  {} {source}, made anew", own.fs_type.name());
+                format!("{at:>5}  {} {source}, made anew", own.fs_type.name())
             }
-            Origin::External(external) => {
-                println!(
-                    "{at:>5}  {}, the source granted for {}",
-                    external.fs_type, external.name
-                );
-            }
-        }
+            Origin::External(external) => format!(
+                "{at:>5}  {}, the source granted for {}",
+                external.fs_type, external.name
+            ),
+        });
     }
-    println!("\nMounts:");
+    lines.push("\nMounts:".to_owned());
     for (ns, at, _) in mounts.every_mount() {
         let path = mounts.namespaces[ns.at()].path_of(at);
-        println!("{:>5}  {path}", format!("{}:{}", ns.0, at.0));
+        lines.push(format!("{:>5}  {path}", format!("{}:{}", ns.0, at.0)));
     }
+    lines.join("\n") + "\n"
+}
+
+/// What the planner has to show. It may have been taken over: nothing in it controls a terminal.
+pub(crate) fn text(text: &str) {
+    print!("{}", printable(text));
 }
 
 /// What was restored, with how many ptys whose masters are held. A command's own output
 /// stays clean: people get it on stderr.
-pub(crate) fn restored(options: &Options, mounts: &Mounts, terminals: usize) {
-    let namespaces = mounts.namespaces.len();
-    let count: usize = mounts.namespaces.iter().map(|ns| ns.mounts.len()).sum();
+pub(crate) fn restored(options: &Options, verified: Verified, terminals: usize) {
+    let Verified {
+        namespaces,
+        mounts: count,
+    } = verified;
     if options.json {
         let pin = options.pin.as_ref().map(|file| file.display().to_string());
         println!(

@@ -3,7 +3,12 @@
 //! Kind: effect.
 
 pub use caps::Capability;
-use caps::{CapSet, CapsHashSet, errors::CapsError};
+use caps::{CapSet, CapsHashSet};
+
+/// Capabilities that could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[error("change capabilities with capset or prctl: {0}")]
+pub struct CapsError(#[from] caps::errors::CapsError);
 
 /// What becomes of the bounding, ambient and inheritable sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,8 @@ impl Held {
 /// Keeps of all capabilities only those in `keep` that the process holds.
 pub fn confine(keep: &[Capability], bounding: Bounding) -> Result<(), CapsError> {
     let mut keep: CapsHashSet = keep.iter().copied().collect();
+    let held = caps::read(None, CapSet::Permitted)?;
+    caps::set(None, CapSet::Effective, &held)?;
     match bounding {
         Bounding::Dropped => {
             drop_bounding(&keep)?;
@@ -42,14 +49,29 @@ pub fn confine(keep: &[Capability], bounding: Bounding) -> Result<(), CapsError>
         // An ambient capability has to be permitted as well.
         Bounding::Callers => keep.extend(caps::read(None, CapSet::Ambient)?),
     }
-    let held = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = keep.intersection(&held).copied().collect();
     caps::set(None, CapSet::Effective, &kept)?;
     caps::set(None, CapSet::Permitted, &kept)?;
     match bounding {
-        Bounding::Dropped => caps::clear(None, CapSet::Inheritable),
+        Bounding::Dropped => Ok(caps::clear(None, CapSet::Inheritable)?),
         Bounding::Callers => Ok(()),
     }
+}
+
+/// Does `work` without these capabilities, and has those that it had again after.
+pub fn without<T>(capabilities: &[Capability], work: impl FnOnce() -> T) -> Result<T, CapsError> {
+    let before = caps::read(None, CapSet::Effective)?;
+    lower(capabilities)?;
+    let result = work();
+    caps::set(None, CapSet::Effective, &before)?;
+    Ok(result)
+}
+
+/// Takes capabilities out of the effective set; [`confine`] puts those that are kept back.
+pub fn lower(capabilities: &[Capability]) -> Result<(), CapsError> {
+    let mut now = caps::read(None, CapSet::Effective)?;
+    now.retain(|capability| !capabilities.contains(capability));
+    Ok(caps::set(None, CapSet::Effective, &now)?)
 }
 
 /// Without SETPCAP the bounding set cannot shrink. It limits what execve(2) gains, and
@@ -60,5 +82,5 @@ fn drop_bounding(keep: &CapsHashSet) -> Result<(), CapsError> {
     }
     let bounding = caps::read(None, CapSet::Bounding)?;
     let mut dropped = bounding.difference(keep);
-    dropped.try_for_each(|capability| caps::drop(None, CapSet::Bounding, *capability))
+    Ok(dropped.try_for_each(|capability| caps::drop(None, CapSet::Bounding, *capability))?)
 }

@@ -84,20 +84,31 @@ impl Channel {
             SocketFlags::CLOEXEC,
             None,
         )
-        .map_err(|errno| ChannelError::Call { call: "socketpair(AF_UNIX)", errno })?;
+        .map_err(|errno| ChannelError::Call {
+            call: "socketpair(AF_UNIX)",
+            errno,
+        })?;
         for timeout in [Timeout::Recv, Timeout::Send] {
-            set_socket_timeout(&ours, timeout, Some(patience))
-                .map_err(|errno| ChannelError::Call { call: "setsockopt(SO_RCVTIMEO)", errno })?;
+            set_socket_timeout(&ours, timeout, Some(patience)).map_err(|errno| {
+                ChannelError::Call {
+                    call: "setsockopt(SO_RCVTIMEO)",
+                    errno,
+                }
+            })?;
         }
         let end = |socket, patience| Self { socket, patience };
         Ok((end(ours, Some(patience)), end(theirs, None)))
     }
 
-    /// From here on the other side may take as long as it likes.
-    pub fn wait_for_ever(&mut self) -> Result<(), ChannelError> {
-        self.patience = None;
-        set_socket_timeout(&self.socket, Timeout::Recv, None)
-            .map_err(|errno| ChannelError::Call { call: "setsockopt(SO_RCVTIMEO)", errno })
+    /// How long the other side may take from here on; none: as long as it likes.
+    pub fn wait_for(&mut self, patience: Option<Duration>) -> Result<(), ChannelError> {
+        self.patience = patience;
+        set_socket_timeout(&self.socket, Timeout::Recv, patience).map_err(|errno| {
+            ChannelError::Call {
+                call: "setsockopt(SO_RCVTIMEO)",
+                errno,
+            }
+        })
     }
 
     /// Sends a record.
@@ -173,10 +184,9 @@ impl Channel {
         let size = self.take(buffer, found)?;
         let words = buffer[..size].as_chunks::<8>().0;
         match words {
-            [bytes, descriptors] if size == HEAD && found.is_empty() => Ok((
-                u64::from_le_bytes(*bytes),
-                u64::from_le_bytes(*descriptors),
-            )),
+            [bytes, descriptors] if size == HEAD && found.is_empty() => {
+                Ok((u64::from_le_bytes(*bytes), u64::from_le_bytes(*descriptors)))
+            }
             _ => Err(ChannelError::Malformed),
         }
     }
@@ -226,7 +236,10 @@ impl Channel {
         }
         match received.bytes {
             0 => Err(ChannelError::Ended),
-            _ if received.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) => {
+            _ if received
+                .flags
+                .intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) =>
+            {
                 Err(ChannelError::Malformed)
             }
             bytes => Ok(bytes),
@@ -279,7 +292,10 @@ mod tests {
         };
         theirs.send(&7u32, &[]).unwrap();
         let refused = ours.receive::<u32>(bound);
-        assert!(matches!(refused, Err(ChannelError::TooMuch { bytes: 4, .. })));
+        assert!(matches!(
+            refused,
+            Err(ChannelError::TooMuch { bytes: 4, .. })
+        ));
         let (ours, theirs) = pair();
         theirs.send(&(), &[theirs.as_fd()]).unwrap();
         let refused = ours.receive::<()>(bound);
@@ -289,15 +305,24 @@ mod tests {
     #[test]
     fn one_that_hangs_or_ends_is_told_apart() {
         let (ours, theirs) = pair();
-        assert!(matches!(ours.receive::<()>(BOUND), Err(ChannelError::Silent(_))));
+        assert!(matches!(
+            ours.receive::<()>(BOUND),
+            Err(ChannelError::Silent(_))
+        ));
         drop(theirs);
-        assert!(matches!(ours.receive::<()>(BOUND), Err(ChannelError::Ended)));
+        assert!(matches!(
+            ours.receive::<()>(BOUND),
+            Err(ChannelError::Ended)
+        ));
     }
 
     #[test]
     fn another_type_is_out_of_turn() {
         let (ours, theirs) = pair();
         theirs.send(&1u8, &[]).unwrap();
-        assert!(matches!(ours.receive::<u64>(BOUND), Err(ChannelError::Codec(_))));
+        assert!(matches!(
+            ours.receive::<u64>(BOUND),
+            Err(ChannelError::Codec(_))
+        ));
     }
 }

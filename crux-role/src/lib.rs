@@ -11,7 +11,7 @@ mod filter;
 mod role;
 mod sys;
 
-pub use capabilities::{Bounding, Capability, Held, confine};
+pub use capabilities::{Bounding, Capability, CapsError, Held, confine, lower, without};
 pub use channel::{Bound, Channel, ChannelError};
 pub use filter::{Condition, Filter, FilterError, Program};
-pub use role::{Role, RoleError, Spec, Stdio};
+pub use role::{Role, RoleError, Spec, Stdio, close_inherited};

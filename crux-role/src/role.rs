@@ -5,14 +5,14 @@
 use crate::capabilities::{Bounding, Capability, confine};
 use crate::channel::{Bound, Channel, ChannelError};
 use crate::filter::Program;
-use crate::sys::close_all_but;
+use crate::sys::{close_all_but, close_from};
 use crux_mount::sys;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getppid, kill_process, set_parent_process_death_signal,
     waitpid,
 };
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -22,10 +22,13 @@ const GREETING: Bound = Bound {
     descriptors: 0,
 };
 
+/// The exit status of a role that panicked; no errno is as high.
+const PANICKED: i32 = 255;
+
 /// What a role is left with.
 #[derive(Debug)]
 pub struct Spec {
-    /// For messages: "planner".
+    /// For messages ("planner"), and for ps(1), after "crux-".
     pub name: &'static str,
     /// The capabilities that it keeps, if the process has them.
     pub keep: &'static [Capability],
@@ -74,7 +77,10 @@ pub struct RoleError {
 
 impl Role {
     /// Starts a role in a process of its own, which does `work` and ends.
-    pub fn start(spec: Spec, work: impl FnOnce(&Channel)) -> Result<Self, RoleError> {
+    pub fn start(
+        spec: Spec,
+        work: impl FnOnce(&Channel) -> Result<(), ChannelError>,
+    ) -> Result<Self, RoleError> {
         let fail = |cause: String| RoleError {
             name: spec.name,
             cause,
@@ -85,7 +91,7 @@ impl Role {
         let Some(pid) = sys::fork().map_err(|error| fail(error.to_string()))? else {
             // The parent's frames are not ours to unwind into.
             let done = catch_unwind(AssertUnwindSafe(|| live(&spec, supervisor, &theirs, work)));
-            sys::exit_now(if done.is_ok() { 0 } else { 101 });
+            sys::exit_now(done.unwrap_or(PANICKED));
         };
         Ok(Self {
             name: spec.name,
@@ -105,7 +111,7 @@ impl Role {
     pub fn send<T: serde::Serialize>(
         &mut self,
         record: &T,
-        descriptors: &[std::os::fd::BorrowedFd<'_>],
+        descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), RoleError> {
         let sent = self.channel.send(record, descriptors);
         sent.map_err(|error| self.broken(&error))
@@ -121,7 +127,7 @@ impl Role {
     pub fn receive<T: serde::de::DeserializeOwned>(
         &mut self,
         bound: Bound,
-    ) -> Result<(T, Vec<std::os::fd::OwnedFd>), RoleError> {
+    ) -> Result<(T, Vec<OwnedFd>), RoleError> {
         let received = self.channel.receive(bound);
         received.map_err(|error| self.broken(&error))
     }
@@ -134,9 +140,9 @@ impl Role {
             .map_err(|error| self.broken(&error))
     }
 
-    /// From here on it may take as long as it likes.
-    pub fn wait_for_ever(&mut self) -> Result<(), RoleError> {
-        let set = self.channel.wait_for_ever();
+    /// How long it may take for a turn from here on; none: as long as it likes.
+    pub fn wait_for(&mut self, patience: Option<Duration>) -> Result<(), RoleError> {
+        let set = self.channel.wait_for(patience);
         set.map_err(|error| self.broken(&error))
     }
 
@@ -185,39 +191,70 @@ fn describe(status: WaitStatus) -> String {
             " (SIGSYS: it made a system call that its filter does not allow)".to_owned()
         }
         (Some(signal), _) => format!(" (signal {signal})"),
-        (None, code) => format!(" (status {})", code.unwrap_or(0)),
+        (None, Some(PANICKED)) => " (it panicked)".to_owned(),
+        (None, Some(errno @ 1..)) => {
+            let cause = std::io::Error::from_raw_os_error(errno);
+            format!(" (sendmsg or recvmsg: {cause})")
+        }
+        (None, _) => String::new(),
     }
 }
 
 /// In the child.
-fn live(spec: &Spec, supervisor: Pid, channel: &Channel, work: impl FnOnce(&Channel)) {
+fn live(
+    spec: &Spec,
+    supervisor: Pid,
+    channel: &Channel,
+    work: impl FnOnce(&Channel) -> Result<(), ChannelError>,
+) -> i32 {
     let begun = shed(spec, supervisor, channel);
     let told = channel.send(&begun, &[]);
-    if begun.is_ok() && told.is_ok() {
-        work(channel);
+    let done = told.and_then(|()| begun.map_or(Ok(()), |()| work(channel)));
+    // Where messages fail there is no other way to say so.
+    match done {
+        Err(ChannelError::Call { errno, .. }) => errno.raw_os_error(),
+        _ => 0,
     }
 }
 
 /// Gives up everything that the role is not to have.
 fn shed(spec: &Spec, supervisor: Pid, channel: &Channel) -> Result<(), String> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| format!("prctl: {e}"))?;
+    let died = |call: &'static str| move |errno| format!("{call}: {}", std::io::Error::from(errno));
+    set_name(spec.name).map_err(died("prctl(PR_SET_NAME)"))?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(died("prctl(PR_SET_PDEATHSIG)"))?;
     // RACE: the supervisor may have died before the signal was set.
     if getppid() != Some(supervisor) {
         return Err("its supervisor has gone".to_owned());
     }
-    close_all_but(3, channel.as_fd()).map_err(|e| format!("close_range: {e}"))?;
+    close_all_but(3, channel.as_fd()).map_err(died("close_range"))?;
     if spec.stdio == Stdio::Errors {
-        silence().map_err(|e| format!("open(\"/dev/null\"): {e}"))?;
+        silence().map_err(died("open(\"/dev/null\")"))?;
     }
-    confine(spec.keep, spec.bounding).map_err(|e| format!("drop capabilities: {e}"))?;
+    confine(spec.keep, spec.bounding).map_err(|error| error.to_string())?;
     match &spec.filter {
         Some(program) => program.install().map_err(|e| e.to_string()),
         None => Ok(()),
     }
 }
 
+/// Closes every descriptor but 0, 1 and 2 that this process was started with. To be
+/// called before it opens any of its own.
+pub fn close_inherited() -> rustix::io::Result<()> {
+    close_from(3)
+}
+
+fn set_name(role: &str) -> rustix::io::Result<()> {
+    let name = std::ffi::CString::new(format!("crux-{role}")).unwrap_or_default();
+    rustix::thread::set_name(&name)
+}
+
 fn silence() -> rustix::io::Result<()> {
-    let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let null = openat(
+        CWD,
+        "/dev/null",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)
 }

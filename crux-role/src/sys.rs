@@ -17,6 +17,11 @@ pub(crate) fn close_all_but(first: u32, kept: BorrowedFd<'_>) -> Result<(), Errn
     close_range(first.max(kept + 1), u32::MAX)
 }
 
+/// Closes every descriptor from `first` on. For the beginning of a program, before it has any.
+pub(crate) fn close_from(first: u32) -> Result<(), Errno> {
+    close_range(first, u32::MAX)
+}
+
 fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: no memory is passed. The caller vouches that no owner of a closed descriptor acts on it again.
     let result = unsafe { libc::close_range(first, last, 0) };

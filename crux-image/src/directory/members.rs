@@ -43,6 +43,11 @@ impl Members {
         self.0.iter().map(|(kind, file)| (*kind, file.as_fd()))
     }
 
+    /// How long a member is; none if there is no such file.
+    pub fn length(&self, kind: MemberKind) -> Option<u64> {
+        self.file(kind).ok().map(|(_, length)| length)
+    }
+
     /// A member from its first byte, and its length. The descriptors of one member
     /// share one offset: one is read at a time.
     pub(super) fn file(&self, kind: MemberKind) -> Result<(File, u64), Problem> {

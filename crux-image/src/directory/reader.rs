@@ -95,7 +95,8 @@ impl ImageReader {
     pub fn mounts(&self) -> Result<Mounts, ImageError> {
         let kind = MemberKind::Mounts;
         let entry = self.entry(kind)?;
-        let payload = read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
+        let payload =
+            read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
         let mounts: Mounts =
             codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
         mounts.check().map_err(|error| self.fail(kind, error))?;
