@@ -34,9 +34,14 @@ pub fn dump(
     for _ in 0..TRIES {
         let (collected, judged) = begin(pid, policy, features)?;
         let unchanged = || collect::is_unchanged(&collected, features);
-        if let Outcome::Written { id, mounts } = write::write(path, &collected, judged, unchanged)?
-        {
-            return Ok((id, mounts));
+        match write::write(path, &collected, judged, unchanged) {
+            Ok(Outcome::Written { id, mounts }) => return Ok((id, mounts)),
+            Ok(Outcome::Changed) => {}
+            // The contents of a mount that has gone meanwhile cannot be reached.
+            Err(
+                DumpError::Reach { .. } | DumpError::Contents { .. } | DumpError::Process { .. },
+            ) if !collect::is_unchanged(&collected, features)? => {}
+            Err(error) => return Err(error),
         }
     }
     Err(DumpError::Changing(pid))

@@ -11,7 +11,7 @@ use crux_mount::features::Features;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +45,7 @@ struct Options {
 
 const USAGE: u8 = 2;
 const FAILED: u8 = 6;
+const UNCERTAIN: u8 = 7;
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
         }
     };
     match run(&options, &policy) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(text) => print(&text, &options),
         Err(error) => report(&options, &error),
     }
 }
@@ -96,7 +97,8 @@ fn policy(options: &Options) -> anyhow::Result<Policy> {
     Ok(policy)
 }
 
-fn run(options: &Options, policy: &Policy) -> Result<(), DumpError> {
+/// What to print, once it is done.
+fn run(options: &Options, policy: &Policy) -> Result<String, DumpError> {
     check_capabilities()?;
     let features = Features::probe();
     let (id, mounts) = match (&options.images, options.dry_run) {
@@ -109,16 +111,34 @@ fn run(options: &Options, policy: &Policy) -> Result<(), DumpError> {
             crux_dump::look(options.pid, policy, &features)?.mounts,
         ),
     };
-    if options.json {
-        let id = id.map(|id| id.to_string());
-        println!(
-            "{}",
+    let id = id.map(|id| id.to_string());
+    Ok(match (options.json, options.dry_run) {
+        (true, _) => format!(
+            "{}\n",
             json!({ "written": id.is_some(), "image": id, "mounts": render::mounts_record(&mounts) })
-        );
-    } else if options.dry_run {
-        print!("{}", render::tree(&mounts));
+        ),
+        (false, true) => render::tree(&mounts),
+        (false, false) => String::new(),
+    })
+}
+
+/// Whoever closes standard output has seen enough; that it cannot be written is a failure,
+/// though the image is there.
+fn print(text: &str, options: &Options) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let (code, image) = match options.dry_run {
+                true => (FAILED, ""),
+                false => (UNCERTAIN, "; the image is complete"),
+            };
+            say(format_args!(
+                "Error: failed to write to standard output: {error}{image}\n"
+            ));
+            ExitCode::from(code)
+        }
+        _ => ExitCode::SUCCESS,
     }
-    Ok(())
 }
 
 fn report(options: &Options, error: &DumpError) -> ExitCode {
@@ -144,10 +164,12 @@ fn report(options: &Options, error: &DumpError) -> ExitCode {
             .iter()
             .map(|o| json!({ "what": o.to_string(), "options": o.options() }))
             .collect();
-        println!(
-            "{}",
+        let text = format!(
+            "{}\n",
             json!({ "written": false, "error": error.to_string(), "exit": code, "obstacles": list })
         );
+        // The exit code says it as well.
+        let _ = std::io::stdout().write_all(text.as_bytes());
     }
     ExitCode::from(code)
 }

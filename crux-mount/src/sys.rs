@@ -24,10 +24,12 @@ pub use filesystem::{
     fsconfig_create, fsconfig_fd, fsconfig_flag, fsconfig_reconfigure, fsconfig_string, fsmount,
     fsopen, fspick,
 };
-pub use namespace::{NamespaceKind, chroot_dot, fchdir, pivot_root_dot, setns, umount_dot_detach};
+pub use namespace::{
+    NamespaceKind, chroot_dot, fchdir, pivot_root_dot, setns, umount_dot_detach, umount_file_detach,
+};
 pub use probe::{MoveMountFlag, knows_move_mount_flag, knows_openat2};
-pub use process::{open_process_file, open_process_namespace, open_process_root};
-pub use resolve::{Open, open_beneath, walk_across};
+pub use process::{open_process_file, open_process_namespace, open_process_root, proc_is_procfs};
+pub use resolve::{Open, clone_beneath, open_beneath, walk_across};
 pub use stat::{FileStat, file_kind, statx, unique_mount_id};
 pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
 pub use tree::{

@@ -195,8 +195,7 @@ impl Ask {
     /// The option that grants an external, with the image's wish where it has one.
     fn option(&self, external: &External) -> String {
         if external.kind.is_pty_slave() {
-            let name = shell_word(external.name.as_bytes());
-            return format!("--external {name}={NEW_TERMINAL}");
+            return external_option(&external.name, NEW_TERMINAL);
         }
         let wish = match &external.wish {
             Some(Wish::Path(path)) => shell_word(&path.to_bytes()),
@@ -211,11 +210,22 @@ impl Ask {
                     shell_word(&self.at.to_absolute())
                 )
             }
-            (ExternalRole::Bind, _) => {
-                format!("--external {}={wish}", shell_word(external.name.as_bytes()))
-            }
+            (ExternalRole::Bind, _) => external_option(&external.name, &wish),
         }
     }
+}
+
+/// A name comes from the image: one that looks like an option must not become one when a
+/// person copies the line.
+fn external_option(name: &str, source: &str) -> String {
+    let between = match name.starts_with('-') {
+        true => '=',
+        false => ' ',
+    };
+    format!(
+        "--external{between}{}={source}",
+        shell_word(name.as_bytes())
+    )
 }
 
 /// What the command line gives, by origin.
@@ -366,10 +376,10 @@ fn missing(f: &mut fmt::Formatter<'_>, requests: &[Request]) -> fmt::Result {
         .all(|request| request.wish == WishState::Found)
     {
         f.write_str(
-            "\nGrant all that the image names with --external auto, or only these with\n ",
+            "\n  Grant all that the image names with --external auto, or only these with\n   ",
         )?;
     } else {
-        f.write_str("\nGrant them, with a SOURCE where the image names none, by\n ")?;
+        f.write_str("\n  Grant them, with a SOURCE where the image names none, by\n   ")?;
     }
     requests
         .iter()

@@ -3,12 +3,12 @@
 //! `restore` is the frame; what it calls is in the order in which it happens:
 //! `grants` (pure), `sources`, `builder` and `contents`, `release` (effects).
 
+mod capabilities;
 pub mod cli;
 pub mod contents;
 pub mod failure;
 mod grants;
 mod host;
-mod needs;
 mod privilege;
 mod release;
 mod report;

@@ -2,12 +2,12 @@
 //!
 //! Kind: effect.
 
+use crate::capabilities;
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
-use crate::needs;
 use crate::roles::spec::FILES;
 use crux_mount::sys;
-use crux_role::{Capability, Held, close_inherited, lower, without};
+use crux_role::{Held, close_inherited, lower, without};
 use rustix::process::{getgid, getuid};
 use std::fs;
 
@@ -17,7 +17,7 @@ pub(crate) fn prepare(options: &Options) -> Result<(), Failure> {
         let cause = std::io::Error::from(errno);
         Failure::new(Exit::Lacking, format_args!("begin: close_range: {cause}"))
     })?;
-    if !Held::now().has(Capability::CAP_SYS_ADMIN) {
+    if Held::now().is_nothing() {
         return own_user_namespace(options);
     }
     // The operator opens the image with permissions of his own.
@@ -38,7 +38,7 @@ pub(crate) fn as_operator<T>(work: impl FnOnce() -> Result<T, Failure>) -> Resul
 /// Without any privilege: root of a user namespace with one id, which can restore
 /// what needs no other and nothing of the host's own.
 fn own_user_namespace(options: &Options) -> Result<(), Failure> {
-    let missing = needs::lacking(&[(Capability::CAP_SYS_ADMIN, "to make mounts and namespaces")]);
+    let missing = capabilities::lacking(capabilities::NO_MOUNTS);
     if options.pin.is_some() {
         // The namespace would be in a mount namespace that ends with this process.
         return Err(missing);

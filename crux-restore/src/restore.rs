@@ -7,7 +7,8 @@
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::roles::message::{
-    Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Verified, bound,
+    Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Then, Verified, bound,
+    printable,
 };
 use crate::roles::{builder, forker, planner, spec};
 use crate::{host, privilege, report};
@@ -60,7 +61,7 @@ fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
     let members = open(options)?;
     send_image(&mut planner, None, members.files())?;
     match planned(&mut planner)? {
-        Planned::Shown(text) => report::text(&text),
+        Planned::Shown(text) => report::say(&printable(&text))?,
         Planned::Task => return Err(out_of_turn("planner")),
     }
     Ok(ExitCode::SUCCESS)
@@ -199,12 +200,13 @@ fn finish(
         .receive::<Answer<()>>(bound(SMALL, 0))
         .or_exit(Exit::Undone)?;
     pinned.map_err(Failure::from)?;
-    report::restored(options, verified, built.terminals.len());
-    if options.command.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
+    let then = match report::restored(options, verified, built.terminals.len()) {
+        Err(failure) => Then::Undo(failure.message),
+        Ok(()) if options.command.is_empty() => return Ok(ExitCode::SUCCESS),
+        Ok(()) => Then::Command,
+    };
     forker.wait_for(None).or_exit(Exit::Undone)?;
-    forker.send(&(), &[]).or_exit(Exit::Undone)?;
+    forker.send(&then, &[]).or_exit(Exit::Undone)?;
     let (code, _) = forker
         .receive::<Answer<u8>>(bound(SMALL, 0))
         .or_exit(Exit::Undone)?;

@@ -30,7 +30,12 @@ impl Held {
         Self(caps::read(None, CapSet::Effective).unwrap_or_default())
     }
 
-    /// Whether it has all of these.
+    /// Whether it holds nothing at all.
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it has this one.
     pub fn has(&self, capability: Capability) -> bool {
         self.0.contains(&capability)
     }

@@ -9,11 +9,21 @@ use std::collections::BTreeMap;
 
 /// What is different, in lines for people. Empty: the tables are the same.
 pub fn differences(before: &Table, after: &Table, host: &Table) -> Vec<String> {
-    let mut walk = Walk::new(before, after, host);
-    match (before.top(), after.top()) {
-        (Some(was), Some(is)) => walk.pair(was, is),
-        (None, None) => {}
-        (was, is) => walk.lines.push(format!("top: {was:?} became {is:?}")),
+    differences_of_all(&[(before, after)], host)
+}
+
+/// The same for all mount namespaces of a container: groups and devices are
+/// renamed alike in each.
+pub fn differences_of_all(pairs: &[(&Table, &Table)], host: &Table) -> Vec<String> {
+    let mut walk = Walk::new(host);
+    for (before, after) in pairs {
+        walk.before = before.children();
+        walk.after = after.children();
+        match (before.top(), after.top()) {
+            (Some(was), Some(is)) => walk.pair(was, is),
+            (None, None) => {}
+            (was, is) => walk.lines.push(format!("top: {was:?} became {is:?}")),
+        }
     }
     walk.lines
 }
@@ -28,10 +38,10 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(before: &'a Table, after: &'a Table, host: &'a Table) -> Self {
+    fn new(host: &'a Table) -> Self {
         Self {
-            before: before.children(),
-            after: after.children(),
+            before: BTreeMap::new(),
+            after: BTreeMap::new(),
             host,
             groups: Renaming::default(),
             devices: Renaming::default(),
@@ -58,7 +68,7 @@ impl<'a> Walk<'a> {
 
     fn fields(&mut self, was: &Entry, is: &Entry) {
         let same = [
-            was.root == is.root,
+            was.root == is.root || (is_deleted(was) && is_deleted(is)),
             was.attributes == is.attributes,
             was.fs_type == is.fs_type,
             was.source == is.source,
@@ -84,6 +94,11 @@ impl<'a> Walk<'a> {
             _ => false,
         }
     }
+}
+
+/// The name of what has no name any more is not brought back, but that it has none is.
+fn is_deleted(entry: &Entry) -> bool {
+    entry.root.ends_with("//deleted")
 }
 
 /// A one-to-one renaming that is found on the way.

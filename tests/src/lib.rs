@@ -2,7 +2,7 @@
 //!
 //! A [`Lab`] is a process of its own that plays the host: a private copy of the
 //! machine's mounts, in which the executables run. A [`Container`] lives in it.
-//! [`Table`] and [`probe`] compare containers without any of crux's own code, so a
+//! [`Table`] and [`reach`] compare containers without any of crux's own code, so a
 //! mistake there cannot hide itself here. Nothing in this crate is part of the product.
 
 pub mod blueprint;
@@ -11,6 +11,7 @@ mod compare;
 mod container;
 mod debian;
 mod lab;
+mod lingering;
 mod lxc;
 pub mod mounting;
 mod probe;
@@ -19,17 +20,18 @@ pub mod random;
 mod resources;
 mod rootfs;
 mod runc;
+pub mod scenario;
 mod sys;
 mod table;
 mod terminals;
 pub mod tracing;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups};
-pub use compare::differences;
+pub use compare::{differences, differences_of_all};
 pub use container::{Container, Enter, Site, Spec};
 pub use lab::{Lab, Rights, Setup, Sharing};
 pub use lxc::Lxc;
-pub use probe::{Reach, reach};
+pub use probe::{Reach, reach, reach_all};
 pub use programs::{Output, Programs, Running};
 pub use resources::{new_mount_namespace, peak_of_children};
 pub use runc::Runc;

@@ -2,8 +2,17 @@
 //!
 //! Kind: effect. One call or two for each function; every error names them.
 
+use crate::lingering::Lingering;
+use crate::sys;
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::fs::{self, File};
 use std::path::Path;
 
 /// Whether a call is for one mount or for the tree below it too.
@@ -95,6 +104,62 @@ pub fn detach(at: &Path) -> Result<()> {
     umount2(at, MntFlags::MNT_DETACH).with_context(|| format!("umount2({at:?}, MNT_DETACH)"))
 }
 
+/// Mounts a new tmpfs, with a file of this name in it, beneath the topmost mount at `at`.
+pub fn tuck_beneath(at: &Path, file: &str) -> Result<()> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen(tmpfs)")?;
+    fsconfig_set_string(&context, "source", "tucked")?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount")?;
+    let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(&mount, file, create, Mode::RUSR)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_BENEATH;
+    move_mount(&mount, "", CWD, at, flags)
+        .with_context(|| format!("move_mount({at:?}, MOVE_MOUNT_BENEATH)"))
+}
+
+/// Mounts a file system whose superblock has a flag: `sync`, `dirsync` or `lazytime`.
+pub fn with_superblock_flag(fs: &str, at: &Path, flag: &str) -> Result<()> {
+    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen")?;
+    fsconfig_set_string(&context, "source", flag)?;
+    fsconfig_set_flag(&context, flag).with_context(|| format!("fsconfig({flag})"))?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount")?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&mount, "", CWD, at, flags).with_context(|| format!("move_mount({at:?})"))
+}
+
+/// Makes the mount at `at`, which becomes private before, a peer of the one at `member`.
+pub fn join_group(member: &Path, at: &Path) -> Result<()> {
+    propagation(at, Kind::Private, Depth::One)?;
+    move_mount(CWD, member, CWD, at, MoveMountFlags::MOVE_MOUNT_SET_GROUP)
+        .with_context(|| format!("move_mount({member:?}, {at:?}, MOVE_MOUNT_SET_GROUP)"))?;
+    Ok(())
+}
+
+/// Binds `from` at `at`, its ids shown through a map of users and groups as in /proc/PID/uid_map.
+pub fn bind_idmapped(from: &Path, at: &Path, map: &str) -> Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(CWD, from, flags).with_context(|| format!("open_tree({from:?})"))?;
+    sys::map_ids(&mount, &user_namespace(map)?).with_context(|| format!("idmap {map:?}"))?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&mount, "", CWD, at, flags).with_context(|| format!("move_mount({at:?})"))
+}
+
+/// A user namespace with this map, which lives as long as the descriptor.
+fn user_namespace(map: &str) -> Result<File> {
+    let member = Lingering::start(|| Ok(unshare(CloneFlags::CLONE_NEWUSER)?))?;
+    for kind in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{}/{kind}", member.pid());
+        fs::write(&path, map).with_context(|| format!("write({path})"))?;
+    }
+    Ok(File::open(format!("/proc/{}/ns/user", member.pid()))?)
+}
+
+/// MS_NOSYMFOLLOW, which nix does not name.
+const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
+
 fn flags(attributes: &str) -> Result<MsFlags> {
     let mut flags = MsFlags::empty();
     let mut atime = MsFlags::MS_STRICTATIME;
@@ -108,6 +173,7 @@ fn flags(attributes: &str) -> Result<MsFlags> {
             "nodiratime" => flags |= MsFlags::MS_NODIRATIME,
             "noatime" => atime = MsFlags::MS_NOATIME,
             "relatime" => atime = MsFlags::MS_RELATIME,
+            "nosymfollow" => flags |= NOSYMFOLLOW,
             _ => bail!("no such attribute of a mount: {word}"),
         }
     }

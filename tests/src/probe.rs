@@ -31,19 +31,28 @@ pub type Reach = BTreeMap<String, BTreeSet<String>>;
 #[derive(Clone, Copy)]
 enum Side {
     Host,
-    Container,
+    /// Which of the container's namespaces.
+    Container(usize),
 }
 
-/// Probes a container, from the host side.
+/// Probes a container of one namespace, from the host side.
 pub fn reach(pid: u32) -> Result<Reach> {
-    let inside = Table::of(pid)?;
+    reach_all(&[pid])
+}
+
+/// Probes a container, given a task of each of its mount namespaces.
+pub fn reach_all(pids: &[u32]) -> Result<Reach> {
+    let inside = pids.iter().map(Table::of).collect::<Result<Vec<_>>>()?;
     let host = Table::own()?;
     let mut reach = Reach::new();
-    for entry in &inside.0 {
-        probe(&mut reach, pid, Side::Container, &inside, entry)?;
+    for (at, table) in inside.iter().enumerate() {
+        for entry in &table.0 {
+            probe(&mut reach, pids, Side::Container(at), table, entry)?;
+        }
     }
-    for entry in host.0.iter().filter(|entry| tied(entry, &inside)) {
-        probe(&mut reach, pid, Side::Host, &host, entry)?;
+    let tied = |entry: &&Entry| inside.iter().any(|table| tied(entry, table));
+    for entry in host.0.iter().filter(tied) {
+        probe(&mut reach, pids, Side::Host, &host, entry)?;
     }
     Ok(reach)
 }
@@ -54,12 +63,12 @@ fn tied(entry: &Entry, inside: &Table) -> bool {
     entry.shared.is_some() && inside.0.iter().any(joins)
 }
 
-fn probe(reach: &mut Reach, pid: u32, side: Side, table: &Table, entry: &Entry) -> Result<()> {
+fn probe(reach: &mut Reach, pids: &[u32], side: Side, table: &Table, entry: &Entry) -> Result<()> {
     let name = name(side, &table.label(entry.id));
     let answer = in_child(|| {
-        let views = Views::open(pid)?;
-        if let Side::Container = side {
-            go_inside(pid)?;
+        let views = Views::open(pids)?;
+        if let Side::Container(at) = side {
+            go_inside(pids[at])?;
         }
         cover_and_look(&entry.path(), entry.id, &views)
     });
@@ -71,7 +80,8 @@ fn probe(reach: &mut Reach, pid: u32, side: Side, table: &Table, entry: &Entry) 
     Ok(())
 }
 
-fn go_inside(pid: u32) -> Result<()> {
+/// Moves the calling process to the root of a container's process.
+pub(crate) fn go_inside(pid: u32) -> Result<()> {
     let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
     let root = File::open(format!("/proc/{pid}/root"))?;
     setns(namespace, CloneFlags::CLONE_NEWNS).context("setns")?;
@@ -87,7 +97,12 @@ fn cover_and_look(at: &Path, id: u64, views: &Views) -> Result<Vec<u8>> {
     };
     let probe = new_mount()?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&probe, "", &place, "", flags).context("move_mount")?;
+    match move_mount(&probe, "", &place, "", flags) {
+        Ok(()) => {}
+        // A directory that was removed takes no mount.
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno).context("move_mount"),
+    }
     let mut lines = views.sightings()?;
     // Not by path: the probe may appear above its own mountpoint, and hide that.
     rustix::process::fchdir(&probe)?;
@@ -129,36 +144,34 @@ fn new_mount() -> Result<OwnedFd> {
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount")
 }
 
-/// Both tables, to be read from anywhere.
-struct Views {
-    container: OwnedFd,
-    host: OwnedFd,
-}
+/// All tables, to be read from anywhere.
+struct Views(Vec<(Side, OwnedFd)>);
 
 impl Views {
-    fn open(pid: u32) -> Result<Self> {
-        let open = |path: String| {
+    fn open(pids: &[u32]) -> Result<Self> {
+        // The lab itself stays where it is, unlike this process.
+        let host = (Side::Host, getppid().as_raw().unsigned_abs());
+        let inside = pids.iter().enumerate();
+        let all = inside.map(|(at, &pid)| (Side::Container(at), pid));
+        let views = all.chain([host]).map(|(side, pid)| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            openat(CWD, &path, flags, Mode::empty()).with_context(|| format!("open({path})"))
-        };
-        Ok(Self {
-            container: open(format!("/proc/{pid}"))?,
-            // The lab itself stays where it is, unlike this process.
-            host: open(format!("/proc/{}", getppid()))?,
-        })
+            let process = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty());
+            Ok((side, process.with_context(|| format!("open(/proc/{pid})"))?))
+        });
+        views.collect::<Result<_>>().map(Self)
     }
 
     /// Where the probe is now.
     fn sightings(&self) -> Result<Vec<String>> {
         let mut seen = Vec::new();
-        for (side, process) in [(Side::Container, &self.container), (Side::Host, &self.host)] {
+        for (side, process) in &self.0 {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             let mut bytes = Vec::new();
             File::from(openat(process, "mountinfo", flags, Mode::empty())?)
                 .read_to_end(&mut bytes)?;
             let table = Table::parse(&bytes)?;
             let probes = table.0.iter().filter(|entry| entry.source == SOURCE);
-            seen.extend(probes.map(|entry| name(side, &table.label(entry.parent))));
+            seen.extend(probes.map(|entry| name(*side, &table.label(entry.parent))));
         }
         Ok(seen)
     }
@@ -167,6 +180,7 @@ impl Views {
 fn name(side: Side, label: &str) -> String {
     match side {
         Side::Host => format!("host:{label}"),
-        Side::Container => format!("container:{label}"),
+        Side::Container(0) => format!("container:{label}"),
+        Side::Container(at) => format!("container's namespace {at}:{label}"),
     }
 }

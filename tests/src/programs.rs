@@ -192,10 +192,16 @@ impl Running {
         contents(&mut self.stdout)
     }
 
+    /// What it has complained of so far.
+    pub fn complained(&mut self) -> Result<Vec<u8>> {
+        contents(&mut self.stderr)
+    }
+
     /// Waits until COMMAND, which is `cat`, runs, and gives its pid. `cat` echoes a
     /// line; nothing else tells from outside that a program has got that far.
     pub fn wait_for_cat(mut self) -> Result<(Self, u32)> {
-        self.say("ready")?;
+        // A program that has ended already says below what was wrong.
+        let _ = self.say("ready");
         let start = Instant::now();
         while !self.printed()?.ends_with(b"ready\n") {
             if self.ended()?.is_some() || start.elapsed() > PATIENCE {
@@ -268,7 +274,7 @@ impl Drop for Running {
 }
 
 /// Not from /proc/PID/task/TID/children: not every kernel has that.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };

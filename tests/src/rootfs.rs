@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 const DIRECTORIES: [&str; 9] = [
     "bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr",
 ];
-const PROGRAMS: [&str; 6] = ["cat", "ls", "sh", "mount", "umount", "true"];
+const PROGRAMS: [&str; 16] = [
+    "cat", "chmod", "find", "grep", "ls", "mkdir", "mkfifo", "mount", "readlink", "rm", "sh",
+    "stat", "touch", "true", "umount", "unshare",
+];
+
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// Fills `root` with what a container needs to run a shell.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Where Debian has it.
 const RUNC: &str = "/usr/sbin/runc";
 
 /// A running container of runc's.

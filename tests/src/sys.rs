@@ -10,6 +10,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::process::CommandExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -111,4 +112,38 @@ pub(crate) fn be_traced(command: &mut Command) -> &mut Command {
         });
     }
     command
+}
+
+/// Closes every descriptor but the standard ones, for a process that will use none again.
+pub(crate) fn close_descriptors() {
+    // SAFETY: close_range(2) takes no pointer. The caller is a forked child that only waits from
+    // now on: no owner of a closed descriptor runs again.
+    unsafe {
+        nix::libc::close_range(3, nix::libc::c_uint::MAX, 0);
+    }
+}
+
+/// Gives a detached mount the id-map of a user namespace (mount_setattr(2)).
+pub(crate) fn map_ids(mount: impl AsFd, namespace: impl AsFd) -> Result<()> {
+    let fd = namespace.as_fd().as_raw_fd();
+    let attributes = nix::libc::mount_attr {
+        attr_set: nix::libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(fd)?,
+    };
+    // SAFETY: the path is a static C string, the structure lives until the call returns and is as
+    // large as said; the kernel only reads both. The caller keeps the descriptors open.
+    let result = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            nix::libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    nix::errno::Errno::result(result).context("mount_setattr(MOUNT_ATTR_IDMAP)")?;
+    Ok(())
 }

@@ -226,6 +226,7 @@ fn shown_as(call: Call) -> &'static str {
         "clone3" => "thread",
         "execve" => "run",
         "lseek" => "seek",
+        "ppoll" => "poll",
         "statx" => "stat",
         "flistxattr" => "listxattr",
         name => {

@@ -11,7 +11,7 @@ use crux_tests::tracing::{Fault, Sight, Traced, named, run};
 use crux_tests::{Lab, Setup, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const DOCUMENT: &str = include_str!("../../docs/privileges.md");
 const AUTO: [&str; 2] = ["--external", "auto"];
@@ -65,7 +65,7 @@ fn image(lab: &Lab) -> Result<PathBuf> {
     Ok(images)
 }
 
-fn restore(lab: &Lab, images: &PathBuf, more: &[&str], fault: Fault) -> Result<Traced> {
+fn restore(lab: &Lab, images: &Path, more: &[&str], fault: Fault) -> Result<Traced> {
     let images = images.to_string_lossy();
     let fixed = ["--mounts-only", "--images", &images];
     let command = ["--", "/bin/cat", "/proc/self/status"];

@@ -42,6 +42,19 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// What a command prints, if it succeeds.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("failed to start {line}"))?;
+    if !output.status.success() {
+        bail!("{line}: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{line} printed something else"))
+}
+
 /// Whether cargo has this command (`cargo NAME --version`).
 pub(crate) fn has(arguments: &[&str]) -> bool {
     let mut command = cargo(arguments);
@@ -64,7 +77,8 @@ pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     Ok(target().join(name))
 }
 
-fn target() -> PathBuf {
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 

@@ -34,7 +34,7 @@ fn show(lab: &Lab) -> Result<()> {
     let reached = reach(pid)?;
     let with_masters = Table::own()?;
     let tree = dump(lab, pid)?;
-    print!("{tree}");
+    print!("{}", shown(lab, &lab.path("images"))?);
     end(container);
     let (restored, pid) = restore(lab)?;
     compare(lab, pid, &before, &with_masters, &tree)?;
@@ -70,6 +70,15 @@ fn dump(lab: &Lab, pid: u32) -> Result<String> {
     tree(lab, &images)
 }
 
+/// What `crux-image tree` shows in a terminal of this width.
+fn shown(lab: &Lab, images: &Path) -> Result<String> {
+    let arguments = ["tree".as_ref(), "--width=100".as_ref(), images.as_os_str()];
+    let output = Running::start(&lab.programs.image, arguments)?.finish()?;
+    let output = output.success("crux-image tree")?;
+    String::from_utf8(output.stdout).context("crux-image tree prints text")
+}
+
+/// The tree with everything in it, to compare.
 fn tree(lab: &Lab, images: &Path) -> Result<String> {
     let output = lab
         .programs
@@ -107,7 +116,7 @@ fn compare(lab: &Lab, pid: u32, before: &Table, host: &Table, tree_before: &str)
         .dump(pid, &again, &AUTO)?
         .success("crux-dump of the restored container")?;
     let tree_after = tree(lab, &again)?;
-    print!("{tree_after}");
+    print!("{}", shown(lab, &again)?);
     let different = differences(before, &Table::of(pid)?, host);
     ensure!(
         different.is_empty(),

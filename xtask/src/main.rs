@@ -10,6 +10,7 @@ mod fuzz;
 mod packages;
 mod test;
 mod tidy;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -29,6 +30,11 @@ enum Command {
     Demo,
     /// Run the tests of every tier that this machine can run
     Test(test::Options),
+    /// Run the privileged tests on other kernels, in virtual machines
+    VmTest(vm::Options),
+    /// What runs in such a machine
+    #[command(hide = true)]
+    VmGuest,
     /// Measure against the bare system calls, in one run
     Bench(bench::Options),
     /// Fuzz the readers of hostile input
@@ -43,6 +49,8 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Demo => demo::run(),
         Command::Test(options) => test::run(&options),
+        Command::VmTest(options) => vm::run(&options),
+        Command::VmGuest => vm::guest::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Tidy => tidy::run(),

@@ -3,6 +3,7 @@
 //! Kind: effect.
 
 use super::DumpError;
+use crux_mount::sys;
 use rustix::thread::CapabilitySet;
 
 /// What is needed, and what for.
@@ -29,8 +30,13 @@ const NEEDED: [(CapabilitySet, &str, &str); 4] = [
     ),
 ];
 
-/// Names the first capability that is missing.
+/// Names the first capability that is missing; or /proc, if that is none.
 pub fn check() -> Result<(), DumpError> {
+    match sys::proc_is_procfs() {
+        Ok(true) => {}
+        Ok(false) => return Err(DumpError::NoProc("it is not a proc file system".to_owned())),
+        Err(error) => return Err(DumpError::NoProc(error.to_string())),
+    }
     let held =
         rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     match NEEDED.iter().find(|(needed, ..)| !held.contains(*needed)) {

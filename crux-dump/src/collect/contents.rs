@@ -4,23 +4,20 @@
 //! namespace: a mount can be cloned only from within its own.
 
 use super::inside;
-use super::peel::{Copy, PeelError, quiet_clone};
+use super::peel::{quiet_clone, quiet_copy};
 use super::roots::Roots;
 use super::{Collected, DumpError};
 use crate::contents;
-use crate::judge::{ContentsWork, Orphan, Place, SeenMount, Tree, View};
+use crate::judge::{ContentsWork, Orphan, Place, SeenMount, View};
 use crux_image::contents::{
     ContentsWriter, Entry, FormatError, Metadata, Mode, Name, Section, Timestamp,
 };
-use crux_image::mounts::{FileKind, OriginIndex};
+use crux_image::mounts::OriginIndex;
 use crux_image::path::RelPath;
-use crux_mount::ids::MountId;
 use crux_mount::mountinfo;
-use crux_mount::sys;
-use rustix::fs::OFlags;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Records the contents of every file system of `work`, in its order.
 pub fn collect(
@@ -33,9 +30,12 @@ pub fn collect(
     }
     let pid = collected.processes[0].pid;
     let all = || {
+        let own = inside::own_directory().map_err(|error| DumpError::Process { pid, error })?;
         let mut collector = Collector {
             collected,
             entries: by_id(collected),
+            holders: holders(collected),
+            own,
             here: None,
         };
         work.iter()
@@ -59,6 +59,17 @@ fn by_id(collected: &Collected) -> HashMap<SeenMount, &mountinfo::Entry> {
         })
     });
     entries.collect()
+}
+
+/// The mounts on which something is mounted.
+fn holders(collected: &Collected) -> HashSet<SeenMount> {
+    let spaces = collected.seen.container.iter().enumerate();
+    let parents = spaces.flat_map(|(namespace, space)| {
+        let id = |entry: &mountinfo::Entry| entry.parent;
+        let parents = space.table.iter().map(id);
+        parents.map(move |id| SeenMount { namespace, id })
+    });
+    parents.collect()
 }
 
 /// The directories above parts of a file system whose root no mount shows. Nobody can see them, so
@@ -121,51 +132,19 @@ const UNKNOWN: Metadata = Metadata {
 struct Collector<'a> {
     collected: &'a Collected,
     entries: HashMap<SeenMount, &'a mountinfo::Entry>,
-    /// The copy of a namespace that this thread is in.
+    holders: HashSet<SeenMount>,
+    /// This thread's directory in /proc: the container's own proc, if it has one, is not to be trusted.
+    own: OwnedFd,
+    /// Where this thread is.
     here: Option<Here>,
 }
 
-/// A copy of a namespace of the container.
+/// The namespace that a thread is in.
 struct Here {
+    /// Which of the container's.
     namespace: usize,
-    tree: Tree,
-    nodes: HashMap<MountId, usize>,
-    copy: Copy,
-}
-
-impl Here {
-    fn new(collected: &Collected, namespace: usize) -> Result<Self, String> {
-        let space = &collected.seen.container[namespace];
-        let tree = Tree::new(space.pid, &space.table).map_err(|error| error.to_string())?;
-        let nodes = tree
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(at, node)| (space.table[node.entry].id, at))
-            .collect();
-        let copy = Copy::new(&collected.processes[namespace]).map_err(|error| error.to_string())?;
-        copy.make_quiet().map_err(|error| error.to_string())?;
-        Ok(Self {
-            namespace,
-            tree,
-            nodes,
-            copy,
-        })
-    }
-
-    fn open(&self, id: MountId) -> Result<OwnedFd, PeelError> {
-        let found = self
-            .nodes
-            .get(&id)
-            .and_then(|&node| self.tree.counterpart(node, &self.copy.tree));
-        let node = found.ok_or(PeelError::Copy("does not have it"))?;
-        let root = self.copy.open(node)?;
-        // What is mounted on it would hide a part.
-        match self.copy.tree.has_children(node) {
-            true => quiet_clone(&root),
-            false => Ok(root),
-        }
-    }
+    /// The root directory of a quiet copy, if it is in that and not in the namespace itself.
+    copy: Option<OwnedFd>,
 }
 
 impl Collector<'_> {
@@ -204,7 +183,8 @@ impl Collector<'_> {
             .iter()
             .map(|(name, fd)| (name.clone(), fd.as_fd()))
             .collect();
-        contents::record(root.as_fd(), &borrowed, writer).map_err(|error| DumpError::Contents {
+        let recorded = contents::record(root.as_fd(), &borrowed, self.own.as_fd(), writer);
+        recorded.map_err(|error| DumpError::Contents {
             place: self.place(view.mounts[0]).to_string(),
             error,
         })
@@ -217,30 +197,7 @@ impl Collector<'_> {
             reason,
         };
         let name = Name::new(orphan.name.as_bytes()).map_err(|error| failed(error.to_string()))?;
-        let fact = self.collected.seen.roots.get(&mount.id);
-        // Without a proc of ours in reach, a regular file has to be opened for reading at once.
-        match fact.map(|fact| fact.kind) {
-            Some(FileKind::Regular) => Ok((name, self.open_file(mount)?)),
-            _ => Ok((name, self.any(&orphan.mounts)?)),
-        }
-    }
-
-    fn open_file(&mut self, mount: SeenMount) -> Result<OwnedFd, DumpError> {
-        let process = &self.collected.processes[mount.namespace];
-        let failed = |reason: String| DumpError::Reach {
-            place: self.place(mount).to_string(),
-            reason,
-        };
-        let path = RelPath::from_absolute(&self.entries[&mount].mountpoint);
-        let path = path.map_err(|error| failed(error.to_string()))?;
-        let access = OFlags::RDONLY | OFlags::NOATIME | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = inside::open_with(process.root.as_fd(), &path, access);
-        let fd = fd.map_err(|error| failed(error.to_string()))?;
-        let stat = sys::statx(&fd).map_err(|error| failed(error.to_string()))?;
-        match stat.mount == mount.id {
-            true => Ok(fd),
-            false => Err(failed("another mount hides it".to_owned())),
-        }
+        Ok((name, self.any(&orphan.mounts)?))
     }
 
     /// A clone of any of these mounts: one that a path reaches, or one that was dug out before.
@@ -260,7 +217,7 @@ impl Collector<'_> {
                 reason.clone_from(failure);
                 continue;
             }
-            match self.copied(mount) {
+            match self.clone(mount) {
                 Ok(clone) => return Ok(clone),
                 Err(error) => reason = error,
             }
@@ -271,23 +228,42 @@ impl Collector<'_> {
         })
     }
 
-    /// The root of a mount, in a copy of its namespace that nobody shares and that reading does not
-    /// change. One copy serves for all: the kernel takes long to end a clone of a single mount, and as long to end
-    /// a namespace.
-    fn copied(&mut self, mount: SeenMount) -> Result<OwnedFd, String> {
-        if self
-            .here
-            .as_ref()
-            .is_none_or(|here| here.namespace != mount.namespace)
-        {
-            self.here = None;
-            self.here = Some(Here::new(self.collected, mount.namespace)?);
+    /// The mount itself in a quiet copy of its namespace, or a quiet clone of it.
+    fn clone(&mut self, mount: SeenMount) -> Result<OwnedFd, String> {
+        let collected = self.collected;
+        let (entry, fact) = (self.entries[&mount], collected.seen.roots.get(&mount.id));
+        let has_mounts = self.holders.contains(&mount);
+        let root = match self.go(mount.namespace)? {
+            None => {
+                let process = &collected.processes[mount.namespace];
+                super::roots::visible(process, entry)?.0
+            }
+            Some(copy) => {
+                let fact = fact.ok_or("its root was not looked at")?;
+                let root = super::roots::counterpart(copy, entry, fact)?;
+                if !has_mounts {
+                    return Ok(root);
+                }
+                root
+            }
+        };
+        quiet_clone(&root).map_err(|error| error.to_string())
+    }
+
+    /// Goes to a namespace: the root directory of its copy, where there is one.
+    fn go(&mut self, namespace: usize) -> Result<Option<BorrowedFd<'_>>, String> {
+        if self.here.as_ref().map(|here| here.namespace) != Some(namespace) {
+            let process = &self.collected.processes[namespace];
+            let copy = match self.collected.seen.container[namespace].owner {
+                // In a copy of a user namespace's, all mounts are locked as they are.
+                Some(_) => inside::enter(process).map(|()| None),
+                None => quiet_copy(process).map(Some),
+            };
+            let copy = copy.map_err(|error| error.to_string())?;
+            self.here = Some(Here { namespace, copy });
         }
-        let here = self
-            .here
-            .as_ref()
-            .ok_or("there is no copy of its namespace")?;
-        here.open(mount.id).map_err(|error| error.to_string())
+        let copy = self.here.as_ref().and_then(|here| here.copy.as_ref());
+        Ok(copy.map(AsFd::as_fd))
     }
 
     fn place(&self, mount: SeenMount) -> Place {

@@ -35,6 +35,9 @@ pub enum DumpError {
         /// What for.
         purpose: &'static str,
     },
+    /// /proc is not what it should be.
+    #[error("use /proc, by which processes are looked at: {0}")]
+    NoProc(String),
     /// The process may not be looked at.
     #[error("look at process {pid}: {error}; this needs CAP_SYS_PTRACE over its user namespace")]
     Forbidden {
@@ -141,7 +144,7 @@ impl DumpError {
             | Self::SameNamespace(_)
             | Self::UserMaps(_)
             | Self::Obstacles(_) => 3,
-            Self::Capability { .. } | Self::Forbidden { .. } => 4,
+            Self::Capability { .. } | Self::NoProc(_) | Self::Forbidden { .. } => 4,
             _ => 6,
         }
     }

@@ -37,15 +37,6 @@ pub(super) fn enter(process: &Process) -> Result<(), SysError> {
 
 /// What is on top at `path` beneath `root`, as a place. Mounts are crossed, links are not followed.
 pub(super) fn open_across(root: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, SysError> {
-    open_with(root, path, OFlags::PATH)
-}
-
-/// The same, with the access wanted of the last component.
-pub(super) fn open_with(
-    root: BorrowedFd<'_>,
-    path: &RelPath,
-    access: OFlags,
-) -> Result<OwnedFd, SysError> {
     /// Well below `PATH_MAX`.
     const CHUNK: usize = 2000;
     let mut here: Option<OwnedFd> = None;
@@ -62,7 +53,7 @@ pub(super) fn open_with(
         };
         let last = end == rest.len();
         let flags = if last {
-            access
+            OFlags::PATH
         } else {
             OFlags::PATH | OFlags::DIRECTORY
         };
@@ -74,6 +65,14 @@ pub(super) fn open_with(
         here = Some(fd);
         from += end + 1;
     }
+}
+
+/// What is on top of everything that is stacked on this thread's root directory. ".." does not
+/// leave the root, but crosses what is mounted on it.
+pub(super) fn open_above_root() -> Result<OwnedFd, SysError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = rustix::fs::openat(CWD, "/..", flags, Mode::empty());
+    open.map_err(|errno| SysError::new("open(\"/..\", O_PATH|O_DIRECTORY)", errno))
 }
 
 fn open_chunk(at: BorrowedFd<'_>, chunk: &[u8], flags: OFlags) -> Result<OwnedFd, SysError> {

@@ -12,6 +12,7 @@ mod peel;
 mod process;
 mod roots;
 mod users;
+mod watch;
 mod wishes;
 
 pub use capabilities::check as check_capabilities;
@@ -32,6 +33,7 @@ use roots::Roots;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use users::Users;
+use watch::Watch;
 
 /// What was collected of a container.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct Collected {
     pub processes: Vec<Process>,
     readings: Vec<Reading>,
     roots: Vec<Roots>,
+    watches: Vec<Watch>,
 }
 
 /// Collects what is to be known of the process and its descendants.
@@ -62,20 +65,23 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
     let mut users = Users::new(&own)?;
     let mut readings = Vec::with_capacity(processes.len());
     let mut roots = Vec::with_capacity(processes.len());
+    let mut watches = Vec::with_capacity(processes.len());
     for process in &processes {
+        watches.push(Watch::begin(process)?);
         let (reading, space) = begin(process, features)?;
         readings.push(reading);
         let owner = users.owner(process, &processes)?;
-        let (table, unreached) = (with_idmaps(&space), unreached(&space));
+        let (unreached, place, root) = (unreached(&space), space.root.place, space.root.mount);
+        let table = with_idmaps(space);
         let found = roots::look(process, &table)?;
         seen.roots.extend(&found.facts);
         seen.unlooked.extend(found.failures.iter().cloned());
         roots.push(found);
-        let root_place = match space.root.place {
+        let root_place = match place {
             observe::RootPlace::MountRoot => RootPlace::MountRoot,
             observe::RootPlace::Directory => RootPlace::Beneath,
         };
-        let (net, ipc, root) = (process.net, process.ipc, space.root.mount);
+        let (net, ipc) = (process.net, process.ipc);
         let pid = process.pid;
         seen.container.push(SeenNamespace {
             pid,
@@ -100,11 +106,17 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         processes,
         readings,
         roots,
+        watches,
     })
 }
 
 /// Whether the tables are still those that were collected.
 pub fn is_unchanged(collected: &Collected, features: &Features) -> Result<bool, DumpError> {
+    for watch in &collected.watches {
+        if watch.has_changed()? {
+            return Ok(false);
+        }
+    }
     for (process, before) in collected.processes.iter().zip(&collected.readings) {
         let now = Reading::of(process.directory(), features);
         if now.map_err(|error| failed(process.pid, error))? != *before {
@@ -123,11 +135,13 @@ fn container(first: Process, own: &Process, machine: &Machine) -> Result<Vec<Pro
         if known.contains(&id) {
             continue;
         }
-        // One that has gone meanwhile has left its namespace to others, or to nobody.
-        if let Ok(process) = Process::open(pid)
-            && known.insert(process.mount_id)
-        {
-            processes.push(process);
+        match Process::open(pid) {
+            Ok(process) if known.insert(process.mount_id) => processes.push(process),
+            Ok(_) => {}
+            // One that has gone meanwhile has left its namespace to others, or to nobody.
+            Err(DumpError::NoProcess(_) | DumpError::Zombie(_)) => {}
+            // Leaving any other out would lose its namespace in silence.
+            Err(error) => return Err(error),
         }
     }
     Ok(processes)
@@ -154,8 +168,8 @@ fn failed(pid: u32, error: ObserveError) -> DumpError {
     }
 }
 
-fn with_idmaps(space: &ObservedNamespace) -> Vec<Entry> {
-    let mut table = space.entries.clone();
+fn with_idmaps(space: ObservedNamespace) -> Vec<Entry> {
+    let mut table = space.entries;
     for entry in table.iter_mut().filter(|entry| entry.idmapped) {
         entry.attributes.idmap = space.idmaps.get(&entry.id).cloned();
     }

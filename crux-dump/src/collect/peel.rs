@@ -25,9 +25,6 @@ pub enum PeelError {
     /// The copy is not what was asked for.
     #[error("a copy of the mount namespace {0}")]
     Copy(&'static str),
-    /// It is stacked on the root directory.
-    #[error("it is stacked on the root directory itself, and no path leads there")]
-    AtRoot,
 }
 
 /// What was reached, by id: a detached, private, read-only clone of each mount.
@@ -65,7 +62,7 @@ fn fail(open: &[usize], error: &PeelError) -> Found {
 
 /// Reaches as many of `wanted` as one copy allows: at least the first, or its failure.
 fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, PeelError> {
-    let mut copy = Copy::new(process)?;
+    let mut copy = Copy::new(process, inside::own_directory()?)?;
     let mut found = Found::new();
     for &node in wanted {
         let Some(target) = tree
@@ -80,15 +77,17 @@ fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, 
 }
 
 /// A private copy of a mount namespace, which this thread is in.
-pub(super) struct Copy {
+struct Copy {
     table: Vec<Entry>,
-    pub(super) tree: Tree,
+    tree: Tree,
     root: OwnedFd,
+    /// This thread's directory in /proc.
+    own: OwnedFd,
 }
 
 impl Copy {
-    pub(super) fn new(process: &Process) -> Result<Self, PeelError> {
-        let own = inside::own_directory()?;
+    /// `own` is this thread's directory in /proc, which it may have left the reach of.
+    pub(super) fn new(process: &Process, own: OwnedFd) -> Result<Self, PeelError> {
         inside::enter(process)?;
         sys::unshare_mount_namespace()?;
         // The root directory is the root of the first mount of the table, so this has all of the table.
@@ -105,14 +104,12 @@ impl Copy {
         if sys::statx(&root)?.mount != table[tree.nodes[0].entry].id {
             return Err(PeelError::Copy("has another root"));
         }
-        Ok(Self { table, tree, root })
-    }
-
-    /// Makes every mount of the copy one that reading does not change.
-    pub(super) fn make_quiet(&self) -> Result<(), SysError> {
-        let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
-        let clear = libc::MOUNT_ATTR__ATIME;
-        sys::mount_setattr_recursive(self.root.as_fd(), set, clear, 0, None)
+        Ok(Self {
+            table,
+            tree,
+            root,
+            own,
+        })
     }
 
     fn id(&self, node: usize) -> MountId {
@@ -121,35 +118,25 @@ impl Copy {
 
     /// Unmounts what is in the way of a mount and clones it.
     fn reach(&mut self, target: usize) -> Result<OwnedFd, PeelError> {
-        while let Some(hider) = self.tree.hider(target).map_err(|_| PeelError::AtRoot)? {
+        while let Some(hider) = self.tree.hider(target) {
             let top = self.tree.top_of_stack(hider);
-            detach(&self.open(top)?)?;
+            sys::umount_file_detach(self.own.as_fd(), &self.open(top)?)?;
             self.tree.detach(top);
         }
         quiet_clone(&self.open(target)?)
     }
 
-    /// The root of a mount of the copy, if its path leads there.
-    pub(super) fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
+    fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
         let path = RelPath::from_absolute(&self.table[self.tree.nodes[node].entry].mountpoint)
             .map_err(|_| PeelError::Copy("has a mountpoint that is no path"))?;
-        let fd = inside::open_across(self.root.as_fd(), &path)?;
+        let fd = match self.tree.is_above_root(node) {
+            true => inside::open_across(inside::open_above_root()?.as_fd(), &path)?,
+            false => inside::open_across(self.root.as_fd(), &path)?,
+        };
         match sys::statx(&fd)?.mount == self.id(node) {
             true => Ok(fd),
             false => Err(PeelError::Copy("has another mount in that place")),
         }
-    }
-}
-
-/// Unmounts a mount of the copy. A file cannot be the working directory, so its path has to serve: the
-/// descriptor's own, in the copy's proc, is the only one that no rename can divert.
-fn detach(mount: &OwnedFd) -> Result<(), PeelError> {
-    match sys::fchdir(mount) {
-        Ok(()) => Ok(sys::umount_dot_detach()?),
-        Err(error) if error.errno() == rustix::io::Errno::NOTDIR => {
-            Err(PeelError::Copy("has a file in the way"))
-        }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -165,6 +152,19 @@ pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
         None,
     )?;
     Ok(clone)
+}
+
+/// Puts this thread into a copy of the namespace in which every mount is private and reading
+/// changes nothing; its root directory. One copy costs less than a few clones: each clone
+/// ends with a grace period of the kernel's (RCU), and a copy with one for all its mounts.
+pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
+    inside::enter(process)?;
+    sys::unshare_mount_namespace()?;
+    let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
+    let clear = libc::MOUNT_ATTR__ATIME;
+    sys::mount_setattr_recursive(root.as_fd(), set, clear, libc::MS_PRIVATE, None)?;
+    Ok(root)
 }
 
 fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {

@@ -12,8 +12,8 @@ use crux_image::mounts::FileKind;
 use crux_image::path::RelPath;
 use crux_mount::ids::MountId;
 use crux_mount::mountinfo::Entry;
-use crux_mount::sys;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
+use crux_mount::sys::{self, FileStat};
+use rustix::fs::{Dir, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -41,7 +41,9 @@ pub(super) fn look(process: &Process, table: &[Entry]) -> Result<Roots, DumpErro
         let entry = &table[placed.entry];
         match visible(process, entry) {
             // An unbindable mount can be cloned only where it no longer is one: in a private copy.
-            Ok(fd) if !(entry.unbindable && is_in_memory(entry)) => roots.add(entry, fd.as_fd()),
+            Ok((fd, stat)) if !(entry.unbindable && is_in_memory(entry)) => {
+                roots.add(entry, &stat, fd.as_fd());
+            }
             Ok(_) => hidden.push(node),
             Err(cause) => {
                 from_outside.insert(entry.id, cause);
@@ -61,19 +63,36 @@ fn is_in_memory(entry: &Entry) -> bool {
 }
 
 /// The root of a mount, if its path leads there; or why not.
-pub(super) fn visible(process: &Process, entry: &Entry) -> Result<OwnedFd, String> {
+pub(super) fn visible(process: &Process, entry: &Entry) -> Result<(OwnedFd, FileStat), String> {
     let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
     let fd = inside::open_across(process.root.as_fd(), &path).map_err(|error| error.to_string())?;
     let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
     match stat.mount == entry.id && stat.is_mount_root {
-        true => Ok(fd),
+        true => Ok((fd, stat)),
         false => Err("another mount hides it".to_owned()),
     }
 }
 
+/// The root of a mount in a copy of its namespace whose root directory is `copy`, if its path leads
+/// to the same directory there. Through which mount does not matter to what is in it.
+pub(super) fn counterpart(
+    copy: BorrowedFd<'_>,
+    entry: &Entry,
+    fact: &RootFact,
+) -> Result<OwnedFd, String> {
+    let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
+    let fd = inside::open_across(copy, &path).map_err(|error| error.to_string())?;
+    let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
+    let same = (stat.device, stat.ino) == (entry.device, fact.inode);
+    match same && stat.is_mount_root {
+        true => Ok(fd),
+        false => Err("another mount hides it now".to_owned()),
+    }
+}
+
 impl Roots {
-    fn add(&mut self, entry: &Entry, root: BorrowedFd<'_>) {
-        match fact(entry, root) {
+    fn add(&mut self, entry: &Entry, stat: &FileStat, root: BorrowedFd<'_>) {
+        match fact(entry, stat, root) {
             Ok(fact) => drop(self.facts.insert(entry.id, fact)),
             Err(cause) => self.failures.push((entry.id, cause)),
         }
@@ -87,9 +106,10 @@ impl Roots {
     ) {
         let by_id: HashMap<MountId, &Entry> = table.iter().map(|entry| (entry.id, entry)).collect();
         for (id, result) in reached {
-            match result {
-                Ok(fd) => {
-                    self.add(by_id[&id], fd.as_fd());
+            let described = result.and_then(|fd| Ok((sys::statx(&fd)?, fd)));
+            match described {
+                Ok((stat, fd)) => {
+                    self.add(by_id[&id], &stat, fd.as_fd());
                     if is_in_memory(by_id[&id]) {
                         self.hidden.insert(id, fd);
                     }
@@ -104,29 +124,15 @@ impl Roots {
     }
 }
 
-fn fact(entry: &Entry, root: BorrowedFd<'_>) -> Result<RootFact, String> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let stat = rustix::fs::statx(root, c"", flags, StatxFlags::BASIC_STATS);
-    let stat = stat.map_err(|errno| format!("statx: {}", std::io::Error::from(errno)))?;
-    let mode = u32::from(stat.stx_mode);
-    let (major, minor) = (stat.stx_rdev_major, stat.stx_rdev_minor);
-    let kind = match FileType::from_raw_mode(mode) {
-        FileType::Directory => FileKind::Directory,
-        FileType::RegularFile => FileKind::Regular,
-        FileType::Symlink => FileKind::Symlink,
-        FileType::CharacterDevice => FileKind::CharDevice { major, minor },
-        FileType::BlockDevice => FileKind::BlockDevice { major, minor },
-        FileType::Fifo => FileKind::Fifo,
-        FileType::Socket => FileKind::Socket,
-        FileType::Unknown => return Err("it is a file of an unknown kind".to_owned()),
-    };
-    let (inode, uid, gid) = (stat.stx_ino, stat.stx_uid, stat.stx_gid);
+fn fact(entry: &Entry, stat: &FileStat, root: BorrowedFd<'_>) -> Result<RootFact, String> {
+    let kind = sys::file_kind(stat);
+    let kind = kind.ok_or_else(|| "it is a file of an unknown kind".to_owned())?;
     Ok(RootFact {
         kind,
-        inode,
-        uid,
-        gid,
-        mode: stat.stx_mode & 0o7777,
+        inode: stat.ino,
+        uid: stat.uid,
+        gid: stat.gid,
+        mode: (stat.mode & 0o7777) as u16,
         fill: fill(entry, kind, root),
     })
 }

@@ -33,15 +33,13 @@ pub use error::ContentsError;
 
 use crux_image::contents::{ContentsWriter, Name, Section};
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// Records the tree whose root directory is `root`, as one section of `writer`.
 ///
 /// `orphans` are files of the same file system that have no name any more but are
 /// the root of a mount: each is recorded in the root directory under the name
-/// given. An orphan that is a regular file has to be open for reading, or /proc has
-/// to be mounted; to read extended attributes of one that is a symlink or special
-/// file, /proc is needed.
+/// given. /proc has to be mounted.
 ///
 /// After an error `writer` is of no further use.
 pub fn collect(
@@ -49,16 +47,25 @@ pub fn collect(
     orphans: &[(Name, BorrowedFd<'_>)],
     writer: &mut ContentsWriter<File>,
 ) -> Result<Section, ContentsError> {
+    let tree = quiet::quiet(root)?;
     writer.begin_section()?;
-    record(root, orphans, writer)?;
+    record(
+        tree.as_fd(),
+        orphans,
+        orphan::own_directory()?.as_fd(),
+        writer,
+    )?;
     Ok(writer.finish_section()?)
 }
 
-/// The same, as the directory that was entered last in a section that is open.
+/// The same, as the directory that was entered last in a section that is open. The mount of `root`
+/// has to be quiet already (`noatime` or read-only), with nothing mounted in it, and to stay.
+/// `process` is this thread's directory in /proc, which its root may not reach.
 pub(crate) fn record(
     root: BorrowedFd<'_>,
     orphans: &[(Name, BorrowedFd<'_>)],
+    process: BorrowedFd<'_>,
     writer: &mut ContentsWriter<File>,
 ) -> Result<(), ContentsError> {
-    walk::Walk::new(root, orphans, writer)?.run(orphans)
+    walk::Walk::new(root, orphans, process, writer)?.run(orphans)
 }

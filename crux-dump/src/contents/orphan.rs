@@ -15,7 +15,7 @@ use rustix::fs::{
     CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fcntl_getfl, fcntl_setfl, fstatfs, openat,
 };
 use rustix::io::Errno;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 impl Walk<'_> {
@@ -84,7 +84,7 @@ impl Walk<'_> {
         self.check_attributes(subject.stat, subject.name)?;
         let flags = fcntl_getfl(fd).map_err(|e| call(name, "fcntl(F_GETFL)", e))?;
         if flags.contains(OFlags::PATH) {
-            let file = reopen(name, fd)?;
+            let file = reopen(self.process, name, fd)?;
             return self.record_regular(subject, file.as_fd());
         }
         if !is_quiet(fd) {
@@ -107,32 +107,47 @@ impl Walk<'_> {
         let file = quiet(fd)?;
         let node = self.node(subject, file.as_fd(), c"")?;
         self.push_file(subject, node)?;
-        let entered = self.working.enter(descriptors(name)?.as_fd(), None);
-        entered.map_err(|e| call(name, "fchdir(\"/proc/self/fd\")", e))?;
+        let entered = self
+            .working
+            .enter(descriptors(self.process, name)?.as_fd(), None);
+        entered.map_err(|e| call(name, "fchdir(\"/proc/thread-self/fd\")", e))?;
         self.record_xattrs(Subject::Descriptor(&number(name, &file)?), subject.name)
     }
 }
 
 /// Opens for reading what `O_PATH` only names; only /proc can do that.
-fn reopen(name: &Name, fd: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
+fn reopen(
+    process: BorrowedFd<'_>,
+    name: &Name,
+    fd: BorrowedFd<'_>,
+) -> Result<OwnedFd, ContentsError> {
     let file = quiet(fd)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     openat(
-        descriptors(name)?,
+        descriptors(process, name)?,
         number(name, &file)?.as_c_str(),
         flags,
         Mode::empty(),
     )
-    .map_err(|e| call(name, "openat(\"/proc/self/fd/N\", O_RDONLY)", e))
+    .map_err(|e| call(name, "openat(\"/proc/thread-self/fd/N\", O_RDONLY)", e))
 }
 
-/// The descriptors of this process, checked to be what they seem.
-fn descriptors(name: &Name) -> Result<OwnedFd, ContentsError> {
-    const PATH: &CStr = c"/proc/self/fd";
+/// This thread's directory in /proc, by its path.
+pub(super) fn own_directory() -> Result<OwnedFd, ContentsError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(CWD, PATH, flags, Mode::empty())
-        .map_err(|e| call(name, "open(\"/proc/self/fd\", O_PATH)", e))?;
-    let stat = fstatfs(&dir).map_err(|e| call(name, "fstatfs(\"/proc/self/fd\")", e))?;
+    openat(CWD, c"/proc/thread-self", flags, Mode::empty()).map_err(|errno| ContentsError::Call {
+        call: "open(\"/proc/thread-self\", O_PATH)".into(),
+        path: shown(b""),
+        errno,
+    })
+}
+
+/// The descriptors of this thread, checked to be what they seem.
+fn descriptors(process: BorrowedFd<'_>, name: &Name) -> Result<OwnedFd, ContentsError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(process, c"fd", flags, Mode::empty())
+        .map_err(|e| call(name, "openat(\"/proc/thread-self\", \"fd\", O_PATH)", e))?;
+    let stat = fstatfs(&dir).map_err(|e| call(name, "fstatfs(\"/proc/thread-self/fd\")", e))?;
     if stat.f_type != PROC_SUPER_MAGIC {
         return Err(refused(name, "/proc is not a proc file system"));
     }

@@ -7,7 +7,6 @@ use super::error::shown;
 use super::holes::Holes;
 use super::level::{Levels, open_directory};
 use super::links::Links;
-use super::quiet::quiet;
 use super::stat::{Place, Stat};
 use super::working::WorkingDirectory;
 use super::xattrs::{Subject, XattrError, XattrReader};
@@ -17,7 +16,7 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// A walk through one tree.
 pub(super) struct Walk<'a> {
@@ -28,10 +27,10 @@ pub(super) struct Walk<'a> {
     xattrs: XattrReader,
     place: Place,
     pub(super) holes: Holes,
-    /// Keeps the clone a mount of its own for as long as the walk lasts.
-    _tree: OwnedFd,
     /// Names that orphans give back to a file, by its inode number.
     pub(super) extra_names: HashMap<u64, u32>,
+    /// This thread's directory in /proc.
+    pub(super) process: BorrowedFd<'a>,
     reserved: Vec<Name>,
     /// Of the current directory, relative to the root; with a slash at its end unless empty.
     path: Vec<u8>,
@@ -41,15 +40,15 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         root: BorrowedFd<'_>,
         orphans: &[(Name, BorrowedFd<'_>)],
+        process: BorrowedFd<'a>,
         writer: &'a mut ContentsWriter<File>,
     ) -> Result<Self, ContentsError> {
-        let tree = quiet(root)?;
         let failed = |call: &str, errno| ContentsError::Call {
             call: call.into(),
             path: shown(b""),
             errno,
         };
-        let root = open_directory(tree.as_fd(), c".")
+        let root = open_directory(root, c".")
             .map_err(|e| failed("openat(root, \".\", O_DIRECTORY)", e))?;
         let stat = Stat::of(root.as_fd()).map_err(|e| failed("statx(root)", e))?;
         let file_system = fstatfs(&root).map_err(|e| failed("fstatfs(root)", e))?;
@@ -62,11 +61,11 @@ impl<'a> Walk<'a> {
             levels,
             links: Links::default(),
             working: WorkingDirectory::default(),
-            xattrs: XattrReader::new(),
+            xattrs: XattrReader::default(),
             place: stat.place(),
             holes: Holes::of(&file_system),
-            _tree: tree,
             extra_names: HashMap::new(),
+            process,
             reserved: orphans.iter().map(|(name, _)| name.clone()).collect(),
             path: Vec::new(),
         };

@@ -29,32 +29,30 @@ pub(super) enum XattrError {
     Bytes(BytesError),
 }
 
-/// Reads attributes into buffers of its own.
-#[derive(Debug)]
+/// Reads attributes into buffers of its own, which it has once a file has any.
+#[derive(Debug, Default)]
 pub(super) struct XattrReader {
     names: Vec<u8>,
     value: Vec<u8>,
 }
 
 impl XattrReader {
-    pub(super) fn new() -> Self {
-        Self {
-            names: vec![0; LIMIT],
-            value: vec![0; LIMIT],
-        }
-    }
-
     /// Gives each attribute to `sink`. A file system without any has none.
     pub(super) fn read<E: From<XattrError>>(
         &mut self,
         of: Subject<'_>,
         mut sink: impl FnMut(Xattr) -> Result<(), E>,
     ) -> Result<(), E> {
-        let length = match list(of, &mut self.names) {
-            Ok(length) => length,
-            Err(Errno::OPNOTSUPP) => 0,
-            Err(errno) => return Err(XattrError::Call(format!("listxattr({LIMIT})"), errno).into()),
-        };
+        let failed = |errno| XattrError::Call(format!("listxattr({LIMIT})"), errno);
+        // Most files have none, which shows without a buffer.
+        match list(of, &mut []) {
+            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
+            Ok(_) => {}
+            Err(errno) => return Err(failed(errno).into()),
+        }
+        self.names.resize(LIMIT, 0);
+        self.value.resize(LIMIT, 0);
+        let length = list(of, &mut self.names).map_err(failed)?;
         for name in self.names[..length].split_inclusive(|&b| b == 0) {
             let name = &name[..name.len() - 1];
             let count = get(of, name, &mut self.value).map_err(|errno| {

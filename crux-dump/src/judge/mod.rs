@@ -27,7 +27,7 @@ mod work;
 pub use obstacle::{Cause, Obstacle, Place};
 pub use policy::{Declared, Policy, PolicyError, SlaveMap, Undeclared};
 pub use seen::{Fill, ForeignTable, NamespaceId, RootFact, RootPlace, Seen, SeenNamespace};
-pub use tree::{AtRoot, Tree};
+pub use tree::Tree;
 pub use work::{ContentsWork, Orphan, SeenMount, View, WishCheck};
 
 use classes::Classes;

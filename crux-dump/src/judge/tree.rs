@@ -5,7 +5,7 @@
 use super::obstacle::{Cause, Obstacle};
 use crux_image::path::RelPath;
 use crux_mount::{ids::MountId, mountinfo::Entry};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// A table in the order that an image wants: parents first.
 #[derive(Debug)]
@@ -13,12 +13,7 @@ pub struct Tree {
     /// The mounts; the first has no parent.
     pub nodes: Vec<Node>,
     children: HashMap<(usize, RelPath), usize>,
-    with_children: HashSet<usize>,
 }
-
-/// A mount that is stacked on the root directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AtRoot;
 
 /// A mount in its tree.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +34,6 @@ impl Tree {
         let mut tree = Self {
             nodes: Vec::with_capacity(table.len()),
             children: HashMap::new(),
-            with_children: HashSet::new(),
         };
         tree.nodes.push(Node {
             entry: top,
@@ -73,7 +67,6 @@ impl Tree {
         {
             return Err(format!("two mounts are at {mountpoint} of one"));
         }
-        self.with_children.insert(parent);
         self.nodes.push(Node {
             entry,
             parent: Some(parent),
@@ -98,51 +91,55 @@ impl Tree {
     }
 
     /// The mount that has to go first for `target` to be reached by its path from the root of the
-    /// first mount: what hides its place, or is stacked on it. `Ok(None)`: nothing is in the way.
-    /// `Err`: it lies on the root itself, which no path leads past.
-    pub fn hider(&self, target: usize) -> Result<Option<usize>, AtRoot> {
-        let mut chain: Vec<usize> =
-            std::iter::successors(Some(target), |&n| self.nodes[n].parent).collect();
-        chain.reverse();
-        for pair in chain.windows(2) {
-            let (above, below) = (pair[0], pair[1]);
-            let mut place = RelPath::root();
-            let names = self.nodes[below].mountpoint.components();
-            let places =
-                names.map(|name| RelPath::new(name).expect("a component of a path is one"));
-            let on_root = if above == 0 {
-                None
-            } else {
-                self.children.get(&(above, RelPath::root()))
-            };
-            if self.nodes[below].mountpoint.is_root() {
-                if above == 0 {
-                    return Err(AtRoot);
-                }
-                continue;
-            }
-            if let Some(&hider) = on_root {
-                return Ok(Some(hider));
-            }
-            for name in places {
-                place = place.join(&name);
-                match self.children.get(&(above, place.clone())) {
-                    Some(&child) if child != below => return Ok(Some(child)),
-                    _ => {}
-                }
-            }
-        }
-        let on_top = if target == 0 {
-            None
-        } else {
-            self.children.get(&(target, RelPath::root()))
-        };
-        Ok(on_top.copied())
+    /// first mount, or from above that root if it [lies there](Self::is_above_root): what hides its
+    /// place, or is stacked on it. `None`: nothing is in the way.
+    pub fn hider(&self, target: usize) -> Option<usize> {
+        let chain = self.chain(target);
+        let hiders = chain
+            .windows(2)
+            .map(|pair| self.hider_between(pair[0], pair[1]));
+        let on_top = || self.on_root_of(target);
+        hiders.into_iter().flatten().next().or_else(on_top)
     }
 
-    /// Whether anything is mounted on a mount.
-    pub fn has_children(&self, node: usize) -> bool {
-        self.with_children.contains(&node)
+    /// What is in the way from a mount to one that is mounted on it.
+    fn hider_between(&self, above: usize, below: usize) -> Option<usize> {
+        let mountpoint = &self.nodes[below].mountpoint;
+        if mountpoint.is_root() {
+            return None;
+        }
+        if let Some(hider) = self.on_root_of(above) {
+            return Some(hider);
+        }
+        let mut place = RelPath::root();
+        mountpoint.components().find_map(|name| {
+            place = place.join(&RelPath::new(name).expect("a component of a path is one"));
+            let child = self.children.get(&(above, place.clone()));
+            child.copied().filter(|&child| child != below)
+        })
+    }
+
+    /// What is stacked on the root of a mount and hides it. The root directory is not hidden by
+    /// what lies on it: paths begin beneath that.
+    fn on_root_of(&self, node: usize) -> Option<usize> {
+        match node {
+            0 => None,
+            _ => self.children.get(&(node, RelPath::root())).copied(),
+        }
+    }
+
+    /// Whether a mount is part of what is stacked on the root directory, where only ".." leads.
+    pub fn is_above_root(&self, node: usize) -> bool {
+        let first = self.chain(node).get(1).copied();
+        first.is_some_and(|first| self.nodes[first].mountpoint.is_root())
+    }
+
+    /// The way to a mount from the first.
+    fn chain(&self, node: usize) -> Vec<usize> {
+        let parents = std::iter::successors(Some(node), |&n| self.nodes[n].parent);
+        let mut chain: Vec<usize> = parents.collect();
+        chain.reverse();
+        chain
     }
 
     /// Forgets a mount and all beneath it.
@@ -168,10 +165,7 @@ impl Tree {
 
     /// The node of another tree of the same shape that is in the place of `node` in this one.
     pub fn counterpart(&self, node: usize, other: &Self) -> Option<usize> {
-        let mut chain: Vec<usize> =
-            std::iter::successors(Some(node), |&n| self.nodes[n].parent).collect();
-        chain.pop();
-        chain.iter().rev().try_fold(0, |at, &n| {
+        self.chain(node).iter().skip(1).try_fold(0, |at, &n| {
             other
                 .children
                 .get(&(at, self.nodes[n].mountpoint.clone()))

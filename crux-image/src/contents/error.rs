@@ -10,7 +10,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// A system call on a member failed.
-    #[error("{call} on the contents {member} member: {source}")]
+    #[error("{call} on the contents {member} member: {source}{}", hint(.source))]
     Io {
         /// `read`, `write`, `seek`.
         call: &'static str,
@@ -148,4 +148,14 @@ pub enum Rule {
     /// The section says another number of entries.
     #[error("is the last, which is not the number that the section has")]
     Count,
+}
+
+/// What to do about it, where that is known.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some, or name a directory elsewhere (what was written is removed)"
+        }
+        _ => "",
+    }
 }

@@ -7,12 +7,12 @@ use super::grammar::Grammar;
 use super::header::{HEADER, Header};
 use super::{BUFFER, Entry, Extent, FormatError, Rule, Section};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 
 /// Reads sections.
 #[derive(Debug)]
 pub struct ContentsReader<R = File> {
-    index: R,
+    index: Index<R>,
     data: R,
     header: Header,
     buffer: Box<[u8]>,
@@ -31,8 +31,9 @@ impl<R: Read + Seek> ContentsReader<R> {
                 found: index_length,
             });
         }
+        let mut index = Index::new(index);
         let mut bytes = [0; HEADER];
-        read_at(&mut index, "index", 0, &mut bytes)?;
+        index.read_at(0, &mut bytes)?;
         let header = Header::decode(&bytes)?;
         same_length("index", header.index_length, index_length)?;
         same_length("data", header.data_length, data_length)?;
@@ -77,6 +78,43 @@ impl<R: Read + Seek> ContentsReader<R> {
         }
         Ok(())
     }
+}
+
+/// The index, whose trees mostly follow one another: many small ones are read in one call.
+#[derive(Debug)]
+struct Index<R> {
+    file: BufReader<R>,
+    /// Where it is; unknown after an error.
+    at: Option<u64>,
+}
+
+impl<R: Read + Seek> Index<R> {
+    fn new(file: R) -> Self {
+        let file = BufReader::with_capacity(BUFFER, file);
+        Self { file, at: None }
+    }
+
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), FormatError> {
+        let distance = self.at.take().and_then(|at| distance(at, offset));
+        let sought = match distance {
+            Some(distance) => self.file.seek_relative(distance),
+            None => self.file.seek(SeekFrom::Start(offset)).map(|_| ()),
+        };
+        sought.map_err(|source| FormatError::Io {
+            call: "seek",
+            member: "index",
+            source,
+        })?;
+        fill(&mut self.file, "index", bytes)?;
+        self.at = Some(offset + bytes.len() as u64);
+        Ok(())
+    }
+}
+
+fn distance(from: u64, to: u64) -> Option<i64> {
+    i64::try_from(to)
+        .ok()?
+        .checked_sub(i64::try_from(from).ok()?)
 }
 
 /// The entries of one tree, in order.
@@ -161,12 +199,12 @@ impl<R: Read + Seek> SectionReader<'_, R> {
     fn read_frame(&mut self) -> Result<(), FormatError> {
         let mut prefix = [0; PREFIX];
         let after_prefix = self.within(PREFIX)?;
-        read_at(&mut self.reader.index, "index", self.offset, &mut prefix)?;
+        self.reader.index.read_at(self.offset, &mut prefix)?;
         let prefix = Prefix::decode(prefix, self.offset)?;
         let end = self.within(PREFIX + prefix.length)?;
         // A frame is never longer than the buffer.
         let bytes = &mut self.reader.buffer[..prefix.length];
-        read_at(&mut self.reader.index, "index", after_prefix, bytes)?;
+        self.reader.index.read_at(after_prefix, bytes)?;
         self.frame = prefix.entries(self.offset, bytes)?.into_iter();
         self.offset = end;
         Ok(())
@@ -230,14 +268,4 @@ fn fill(file: &mut impl Read, member: &'static str, bytes: &mut [u8]) -> Result<
         member,
         source,
     })
-}
-
-fn read_at(
-    file: &mut (impl Read + Seek),
-    member: &'static str,
-    offset: u64,
-    bytes: &mut [u8],
-) -> Result<(), FormatError> {
-    seek(file, member, offset)?;
-    fill(file, member, bytes)
 }

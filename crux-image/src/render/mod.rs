@@ -7,6 +7,7 @@
 mod dot;
 mod graph;
 mod layout;
+mod narrow;
 mod order;
 mod record;
 mod summary;
@@ -16,6 +17,7 @@ pub(crate) mod words;
 
 pub use dot::dot;
 pub use graph::{EdgeKind, Graph, Node, NodeKind};
+pub use narrow::narrow_tree;
 pub use record::{MountsRecord, mounts_record};
 pub use summary::{InventoryRecord, inventory_record, summary};
 pub use svg::svg;

@@ -38,7 +38,7 @@ pub fn tree(mounts: &Mounts) -> String {
     text
 }
 
-fn heading(text: &mut String, mounts: &Mounts, at: usize, namespace: &Namespace) {
+pub(super) fn heading(text: &mut String, mounts: &Mounts, at: usize, namespace: &Namespace) {
     let mut words = words::count(namespace.mounts.len(), "mount");
     if let Some(owner) = namespace.owner {
         let _ = write!(words, ", owned by user namespace {}", owner.0);
@@ -59,18 +59,14 @@ fn heading(text: &mut String, mounts: &Mounts, at: usize, namespace: &Namespace)
 
 fn rows(mounts: &Mounts, numbers: &GroupNumbers, namespace: &Namespace) -> Vec<Row> {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
-    // Whether the ancestor at each depth has a sibling below it.
-    let mut more_below: Vec<bool> = Vec::new();
-    for placed in display_order(namespace) {
+    let order = display_order(namespace);
+    for (placed, branch) in order.iter().zip(branches(&order)) {
         let mount = &namespace.mounts[placed.mount.at()];
         let origin = &mounts.origins[mount.origin.at()];
         let options = match origin {
             Origin::Own(own) => words::superblock_options(own.flags, &own.options),
             Origin::External(_) => String::new(),
         };
-        more_below.truncate(placed.depth);
-        let branch = branch(&placed, &more_below);
-        more_below.push(!placed.last);
         rows.push([
             branch + &cut(&name_of(namespace, placed.mount)),
             words::fs_type(origin),
@@ -81,6 +77,18 @@ fn rows(mounts: &Mounts, numbers: &GroupNumbers, namespace: &Namespace) -> Vec<R
         ]);
     }
     rows
+}
+
+/// The lines that lead to each mount.
+pub(super) fn branches(order: &[Placed]) -> impl Iterator<Item = String> {
+    // Whether the ancestor at each depth has a sibling below it.
+    let mut more_below: Vec<bool> = Vec::new();
+    order.iter().map(move |placed| {
+        more_below.truncate(placed.depth);
+        let lines = branch(placed, &more_below);
+        more_below.push(!placed.last);
+        lines
+    })
 }
 
 /// The lines that lead to a mount.
@@ -101,12 +109,17 @@ fn branch(placed: &Placed, more_below: &[bool]) -> String {
 
 /// Cuts the middle out of what no line has room for.
 pub(super) fn cut(words: &str) -> String {
+    cut_to(words, NAME_LIMIT)
+}
+
+/// Cuts the middle out of what is longer than `limit` characters.
+pub(super) fn cut_to(words: &str, limit: usize) -> String {
     let length = words.chars().count();
-    if length <= NAME_LIMIT {
+    if length <= limit {
         return words.to_owned();
     }
-    let head: String = words.chars().take(NAME_LIMIT / 2).collect();
-    let tail: String = words.chars().skip(length - NAME_LIMIT / 2).collect();
+    let head: String = words.chars().take(limit / 2).collect();
+    let tail: String = words.chars().skip(length + 1 - limit.div_ceil(2)).collect();
     format!("{head}…{tail}")
 }
 

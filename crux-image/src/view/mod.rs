@@ -28,7 +28,7 @@ enum Command {
     /// What the image holds, and what a restore of it asks for
     Show(Image),
     /// The mount tree of each namespace, with its propagation
-    Tree(Image),
+    Tree(tree::Options),
     /// Who receives mount events from whom, as a graph
     Graph(graph::Options),
     /// Read everything, and check that it is whole and makes sense

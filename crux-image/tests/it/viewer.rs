@@ -37,12 +37,32 @@ fn a_tree_says_what_the_table_says() {
 }
 
 #[test]
+fn a_narrow_tree_fits_and_says_that_it_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = write(dir.path(), "image", &vivid::mounts());
+    let tree = text(&["tree", "--width=100"], &[&image]);
+    for words in ["└─(on top)", "proc[/sys/net]", "slave of outside"] {
+        assert!(tree.contains(words), "{words} is not in\n{tree}");
+    }
+    assert!(
+        tree.lines().all(|line| line.chars().count() <= 100),
+        "{tree}"
+    );
+    assert_eq!(tree.lines().filter(|line| line.contains("─")).count(), 20);
+    let narrower = text(&["tree", "--width=60"], &[&image]);
+    assert!(narrower.contains("--width 0"), "{narrower}");
+    let whole = text(&["tree", "--width=0"], &[&image]);
+    assert_eq!(whole, text(&["tree"], &[&image]));
+}
+
+#[test]
 fn hostile_names_do_not_reach_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
     let image = write(dir.path(), "image", &groups::mounts());
     for arguments in [
         &["show"][..],
         &["tree"],
+        &["tree", "--width=100"],
         &["graph"],
         &["graph", "--format=svg"],
         &["tree", "--json"],

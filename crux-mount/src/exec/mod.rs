@@ -158,8 +158,8 @@ impl<'a> Executor<'a> {
                 Ok(sys::move_mount(self.slot(*helper)?, mountpoint)?)
             }
             Step::Clone { from, root, into } => {
-                let shown = sys::open_beneath(self.slot(*from)?, root, Open::Any)?;
-                self.fill_slot(*into, sys::open_tree_clone(shown)?)
+                let clone = sys::clone_beneath(self.slot(*from)?, root)?;
+                self.fill_slot(*into, clone)
             }
             Step::SetAttributes { mount, attributes } => {
                 let (set, clear) = filesystem::attribute_words(attributes);

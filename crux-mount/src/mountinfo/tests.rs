@@ -7,7 +7,7 @@ use crate::ids::{Device, MountId, PeerGroupId};
 use crux_image::mounts::{Atime, MountAttributes, SuperblockFlags};
 use proptest::prelude::*;
 
-const TABLES: [(&str, &[u8]); 3] = [
+const TABLES: [(&str, &[u8]); 5] = [
     (
         "vivid",
         include_bytes!("../../testdata/vivid-mountinfo.txt"),
@@ -19,6 +19,14 @@ const TABLES: [(&str, &[u8]); 3] = [
     (
         "systemd",
         include_bytes!("../../testdata/debian12-systemd-mountinfo.txt"),
+    ),
+    (
+        "lxc5 on a host whose mounts are shared",
+        include_bytes!("../../testdata/debian12-lxc5-shared-host-mountinfo.txt"),
+    ),
+    (
+        "a service of systemd",
+        include_bytes!("../../testdata/debian12-systemd-logind-mountinfo.txt"),
     ),
 ];
 

@@ -4,9 +4,10 @@
 //! put the caller: no path is resolved.
 
 use super::error::{SysError, call};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 use rustix::thread::LinkNameSpaceType;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A kind of namespace (namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,22 @@ pub fn pivot_root_dot() -> Result<(), SysError> {
 pub fn umount_dot_detach() -> Result<(), SysError> {
     rustix::mount::unmount(c".", UnmountFlags::DETACH)
         .map_err(call(|| "umount2(\".\", MNT_DETACH)".into()))
+}
+
+/// Detaches a mount that may be a file, given a descriptor of its root, with all that is mounted in
+/// it. `process` is this thread's directory in /proc: only a magic link leads to a file for sure.
+/// It changes the working directory.
+pub fn umount_file_detach(process: BorrowedFd<'_>, mount: &OwnedFd) -> Result<(), SysError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let descriptors =
+        rustix::fs::openat(process, c"fd", flags, Mode::empty()).map_err(call(|| {
+            "openat(\"/proc/thread-self\", \"fd\", O_PATH|O_DIRECTORY)".into()
+        }))?;
+    fchdir(&descriptors)?;
+    let name = mount.as_raw_fd().to_string();
+    rustix::mount::unmount(name.as_str(), UnmountFlags::DETACH).map_err(call(|| {
+        format!("umount2(\"/proc/thread-self/fd/{name}\", MNT_DETACH)")
+    }))
 }
 
 /// Changes the working directory (fchdir(2)).

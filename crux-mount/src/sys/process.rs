@@ -9,6 +9,16 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+/// Whether what is mounted on this process's /proc is a procfs (fstatfs(2)). CVE-2025-52881: all
+/// that is read and written there would be anything otherwise.
+pub fn proc_is_procfs() -> Result<bool, SysError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::openat(rustix::fs::CWD, "/proc", flags, Mode::empty())
+        .map_err(call(|| "open(\"/proc\")".into()))?;
+    let stat = rustix::fs::fstatfs(&proc).map_err(call(|| "fstatfs(\"/proc\")".into()))?;
+    Ok(stat.f_type == libc::PROC_SUPER_MAGIC)
+}
+
 /// Opens a regular file of `/proc/PID` for reading.
 pub fn open_process_file(process: BorrowedFd<'_>, name: &'static str) -> Result<File, SysError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -62,6 +62,15 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &RelPath, how: Open) -> Result<Ow
     here.map_or_else(|| open_again(dir, how), Ok)
 }
 
+/// A detached clone of the mount `dir` with what is at `path` beneath its root as the root: two calls,
+/// or one for the empty path. See [`open_beneath`] and [`open_tree_clone`](super::open_tree_clone).
+pub fn clone_beneath(dir: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, SysError> {
+    match path.is_root() {
+        true => super::open_tree_clone(dir),
+        false => super::open_tree_clone(open_beneath(dir, path, Open::Any)?),
+    }
+}
+
 /// The first piece of at most `limit` bytes that ends at a component, and what follows it. A
 /// component has at most 255 bytes, so a piece is never empty.
 fn split_chunk(path: &[u8], limit: usize) -> Option<(&[u8], &[u8])> {

@@ -19,6 +19,10 @@ pub struct FileStat {
     pub is_mount_root: bool,
     /// Type and permissions (`st_mode`).
     pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Inode number.
     pub ino: u64,
     /// Device of its file system.
@@ -35,6 +39,8 @@ pub fn statx(fd: impl AsFd) -> Result<FileStat, SysError> {
         mount: MountId(u32::try_from(stat.stx_mnt_id).unwrap_or(u32::MAX)),
         is_mount_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         mode: u32::from(stat.stx_mode),
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
         ino: stat.stx_ino,
         device: Device {
             major: stat.stx_dev_major,

@@ -15,8 +15,8 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// A tree that is being made.
-pub(super) struct Builder {
-    root: OwnedFd,
+pub(super) struct Builder<'a> {
+    root: BorrowedFd<'a>,
     /// The directory that entries are made in.
     current: OwnedFd,
     levels: Vec<Level>,
@@ -40,13 +40,16 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-impl Builder {
-    pub(super) fn new(root: BorrowedFd<'_>) -> Result<Self, ContentsError> {
-        let open = || openat(root, c".", DIRECTORY, Mode::empty());
-        let failed = |e| ContentsError::call("openat(root, \".\", O_DIRECTORY)", b"", e);
+fn open_root(root: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
+    openat(root, c".", DIRECTORY, Mode::empty())
+        .map_err(|e| ContentsError::call("openat(root, \".\", O_DIRECTORY)", b"", e))
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(root: BorrowedFd<'a>) -> Result<Self, ContentsError> {
         Ok(Self {
-            root: open().map_err(failed)?,
-            current: open().map_err(failed)?,
+            root,
+            current: open_root(root)?,
             levels: Vec::new(),
             path: Vec::new(),
             subject: None,
@@ -126,10 +129,8 @@ impl Builder {
     }
 
     fn leave_root(&mut self, metadata: Metadata) -> Result<(), ContentsError> {
-        let root = rustix::io::fcntl_dupfd_cloexec(&self.root, 0)
-            .map_err(|e| self.failed("fcntl(root, F_DUPFD_CLOEXEC)", b"", e))?;
         self.subject = Some(Subject::new(
-            Handle::Open(root),
+            Handle::Open(open_root(self.root)?),
             metadata,
             Length::Done,
             Vec::new(),
@@ -205,7 +206,7 @@ impl Builder {
     fn open(&self, directory: Option<DirectoryId>) -> Result<OwnedFd, ContentsError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let failed = |e| self.failed("openat(O_PATH|O_DIRECTORY|O_NOFOLLOW)", b"", e);
-        let mut dir = openat(&self.root, c".", flags, Mode::empty()).map_err(failed)?;
+        let mut dir = openat(self.root, c".", flags, Mode::empty()).map_err(failed)?;
         for name in self.directories.names(directory) {
             dir = openat(&dir, name.as_bytes(), flags, Mode::empty()).map_err(failed)?;
         }

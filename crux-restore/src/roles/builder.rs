@@ -10,7 +10,7 @@ use crate::cli::Options;
 use crate::contents::{self, ContentsError};
 use crate::failure::{Exit, Failure, OrExit};
 use crate::sources::{self, HostTable, Sources};
-use crate::{host, needs, privilege};
+use crate::{capabilities, host, privilege};
 use crux_image::contents::{ContentsReader, FormatError, Section};
 use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, OwnFileSystem};
@@ -91,7 +91,7 @@ fn build(
     mounts.check().or_exit(Exit::Image)?;
     let plan = Plan::received(&mounts, steps)
         .map_err(|error| Failure::new(Exit::Image, format_args!("take over the plan: {error}")))?;
-    needs::check(&mounts)?;
+    capabilities::check(&mounts)?;
     let sources = privilege::as_operator(|| open_sources(options, &mounts))?;
     let mut contents = open_contents(members, &mounts)?;
     let Sources {

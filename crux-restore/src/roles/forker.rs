@@ -4,7 +4,7 @@
 //! COMMAND inherits both. So it reads nothing of an image: what it gets are
 //! descriptors and two flags.
 
-use super::message::{Answer, Refusal, Release, SMALL, bound};
+use super::message::{Answer, Refusal, Release, SMALL, Then, bound};
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::release::{self, Inside};
@@ -22,8 +22,11 @@ pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelEr
         None => Ok(()),
     };
     channel.send(&pinned.map_err(Refusal::from), &[])?;
-    channel.receive::<()>(bound(0, 0))?;
-    let code = release::command(&inside, &options.command);
+    let (then, _) = channel.receive::<Then>(bound(SMALL, 0))?;
+    let code = match then {
+        Then::Command => release::command(&inside, &options.command),
+        Then::Undo(cause) => Err(cause),
+    };
     let code = code.map_err(|cause| Refusal::from(not_started(options, &cause)));
     channel.send::<Answer<u8>>(&code, &[])
 }
@@ -46,7 +49,7 @@ fn unpack(release: Release, descriptors: Vec<OwnedFd>) -> Option<Inside> {
     })
 }
 
-/// A command that did not start undoes the restore, and so the pin.
+/// What fails once all is restored undoes the restore, and so the pin.
 fn not_started(options: &Options, cause: &str) -> Failure {
     let left = options.pin.as_deref().map_or(Ok(()), release::unpin);
     match left {

@@ -77,6 +77,15 @@ pub(crate) struct Release {
     pub ipc: bool,
 }
 
+/// To the forker, once it has pinned what was to be pinned.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Then {
+    /// Run COMMAND.
+    Command,
+    /// Take the pin away again, for this cause.
+    Undo(String),
+}
+
 /// Bytes of records whose size does not depend on the image, and of causes.
 pub(crate) const SMALL: u64 = 2 << 20;
 /// Bytes of a task: twice what a record of mounts may have.

@@ -172,6 +172,7 @@ pub fn builder_filter() -> Filter {
         libc::SYS_fchownat,
         libc::SYS_fsetxattr,
         libc::SYS_fstat,
+        libc::SYS_fstatfs,
         libc::SYS_ftruncate,
         libc::SYS_linkat,
         libc::SYS_lseek,

@@ -33,9 +33,14 @@ pub fn start(lab: &Lab, root: &Path, count: usize) -> Result<Container> {
     Container::start(lab, &spec, build, || Ok(()))
 }
 
-/// The same mounts with nothing but their system calls, one or two for each.
+/// The same mounts with nothing but their system calls, one or two for each. The binds come first:
+/// the kernel looks at every mount on the root for each (has_locked_children(), fs/namespace.c), so
+/// that in the order of their places 10,000 mounts take five times as long.
 pub fn make(root: &Path, count: usize) -> Result<()> {
     let directory = root.join("directory");
+    for number in (0..count).filter(|number| number % 4 == 3) {
+        mounting::bind(&directory, &place(root, number), Depth::One)?;
+    }
     for number in 0..count {
         let at = place(root, number);
         let before = |steps: usize| place(root, number - steps);
@@ -49,7 +54,7 @@ pub fn make(root: &Path, count: usize) -> Result<()> {
                 mounting::bind(&before(2), &at, Depth::One)?;
                 mounting::propagation(&at, Kind::Slave, Depth::One)?;
             }
-            _ => mounting::bind(&directory, &at, Depth::One)?,
+            _ => {}
         }
     }
     Ok(())

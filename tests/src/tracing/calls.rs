@@ -43,7 +43,7 @@ calls!(
     "chdir" SYS_chdir, "ioctl" SYS_ioctl, "fcntl" SYS_fcntl, "dup" SYS_dup,
     "close_range" SYS_close_range, "statmount" 457, "listmount" 458,
     "socketpair" SYS_socketpair, "sendmsg" SYS_sendmsg, "recvmsg" SYS_recvmsg,
-    "pipe2" SYS_pipe2, "clone" SYS_clone, "clone3" SYS_clone3, "wait4" SYS_wait4,
+    "pipe2" SYS_pipe2, "poll" SYS_poll, "ppoll" SYS_ppoll, "clone" SYS_clone, "clone3" SYS_clone3, "wait4" SYS_wait4,
     "waitid" SYS_waitid, "prctl" SYS_prctl, "execve" SYS_execve, "getrandom" SYS_getrandom,
     "prlimit64" SYS_prlimit64, "capget" SYS_capget, "capset" SYS_capset, "uname" SYS_uname,
     "setfsuid" SYS_setfsuid, "setfsgid" SYS_setfsgid, "statfs" SYS_statfs, "fstatfs" SYS_fstatfs,

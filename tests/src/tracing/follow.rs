@@ -224,6 +224,10 @@ impl Tracer {
                 self.note_hit(pid);
                 let _ = kill(self.main, Signal::SIGKILL);
             }
+            Fault::KillOther { pid: other, nth } if nth == self.count => {
+                self.note_hit(pid);
+                let _ = kill(Pid::from_raw(other), Signal::SIGKILL);
+            }
             Fault::Fail { call, nth, errno } if self.begun && call.number == number => {
                 self.matched += 1;
                 if self.matched == nth {

@@ -56,6 +56,13 @@ pub enum Fault {
         /// Which kind.
         call: Call,
     },
+    /// SIGKILL to another process when the program begins this call, from 1.
+    KillOther {
+        /// Whom.
+        pid: i32,
+        /// Of all calls of all kinds.
+        nth: usize,
+    },
     /// SIGKILL to the program when it, or a process it started, begins this call, from 1.
     Kill {
         /// Of all calls of all kinds.

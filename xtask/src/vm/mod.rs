@@ -1,0 +1,95 @@
+//! `cargo xtask vm-test`: the privileged tests on other kernels.
+//!
+//! Kind: shell. A kernel of Debian's, an initramfs with the tests and what they
+//! need of this machine, and QEMU. How it goes is in docs/vm-tests.md.
+
+mod apt;
+mod console;
+mod cpio;
+mod events;
+pub(crate) mod guest;
+mod kernel;
+mod modules;
+mod qemu;
+mod report;
+mod suite;
+mod system;
+
+use crate::cargo::{cargo, succeed, target};
+use anyhow::{Result, bail, ensure};
+use kernel::Kernel;
+use qemu::Accelerator;
+use report::Report;
+use std::path::PathBuf;
+use std::time::Instant;
+use suite::Suite;
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// 6.1, 6.12, or the path of a Debian kernel package or a kernel (may be given several times)
+    #[arg(long)]
+    kernel: Vec<String>,
+    /// What runs the machine's instructions
+    #[arg(long, default_value = "auto")]
+    accel: Accelerator,
+    /// Only tests with one of these in their names
+    test: Vec<String>,
+}
+
+/// The kernels that are tried if none is named.
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
+
+/// Why this machine cannot run the tier.
+pub(crate) fn obstacle() -> Option<String> {
+    qemu::obstacle()
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    qemu::provide()?;
+    succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins"]))?;
+    let suite = Suite::find(&options.test)?;
+    ensure!(!suite.tests.is_empty(), "there is no such test");
+    let names: Vec<&str> = match options.kernel.as_slice() {
+        [] => KERNELS.to_vec(),
+        chosen => chosen.iter().map(String::as_str).collect(),
+    };
+    let mut reports = Vec::new();
+    for name in names {
+        let report = on_kernel(name, options.accel, &suite)?;
+        report.print(&suite);
+        reports.push(report);
+    }
+    println!();
+    for report in &reports {
+        println!("{report}");
+    }
+    match reports.iter().filter(|report| !report.passed()).count() {
+        0 => Ok(()),
+        bad => bail!("not passed on {bad} of {} kernels", reports.len()),
+    }
+}
+
+fn on_kernel(name: &str, wish: Accelerator, suite: &Suite) -> Result<Report> {
+    let start = Instant::now();
+    let kernel = Kernel::provide(name)?;
+    let accelerator = qemu::choose(wish, &kernel)?;
+    let limit = accelerator.patience();
+    let machine = qemu::Machine {
+        initramfs: system::initramfs(&kernel, suite, limit)?,
+        kernel,
+        accelerator,
+    };
+    println!(
+        "\n=== kernel {} ({}) under {accelerator}: {} tests; ready after {:.1} s",
+        name,
+        machine.kernel.release,
+        suite.tests.len(),
+        start.elapsed().as_secs_f64()
+    );
+    console::run(name, &machine, suite, limit)
+}
+
+/// Where everything of this tier is kept.
+fn cache() -> PathBuf {
+    target().join("vm")
+}

@@ -1,0 +1,232 @@
+//! The files that the machine finds: enough of this one to run the tests.
+//!
+//! Kind: effect (reads this machine); what comes out is a tree. Everything is at the
+//! path that it has here, as the tests have paths compiled in.
+
+use super::cpio::{Archive, Node};
+use super::events::{PLAN, Plan};
+use super::kernel::Kernel;
+use super::suite::Suite;
+use super::{cache, modules};
+use crate::cargo::{output, target, workspace};
+use anyhow::{Context as _, Result, bail};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// What the tests run, of this machine; busybox has what is not here.
+const TOOLS: [&str; 21] = [
+    "sh", "bash", "cat", "cp", "ls", "mkdir", "mount", "nsenter", "rm", "sleep", "stat", "strace",
+    "timeout", "touch", "true", "umount", "unshare", "findmnt", "ip", "setpriv", "sed",
+];
+const EXECUTABLES: [&str; 3] = ["crux-dump", "crux-restore", "crux-image"];
+const DIRECTORIES: [&str; 13] = [
+    "/dev",
+    "/etc",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr/sbin",
+    "/var/tmp",
+];
+const BUSYBOX: &str = "/bin/busybox";
+const INIT: &str = "/sbin/guest-init";
+const GUEST: &str = "/sbin/guest";
+const MODULES: &str = "/lib/modules/order";
+/// The files of /etc, with what is in them.
+const ETC: [(&str, &str); 5] = [
+    (
+        "passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    ),
+    ("group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
+    ("hostname", "guest\n"),
+    ("hosts", "127.0.0.1 localhost\n"),
+    ("mtab", ""),
+];
+
+/// The whole tree for a kernel and its tests, as a file.
+pub(super) fn initramfs(kernel: &Kernel, suite: &Suite, limit: Duration) -> Result<PathBuf> {
+    let mut tree = Archive::default();
+    skeleton(&mut tree)?;
+    programs(&mut tree, suite)?;
+    sources(&mut tree)?;
+    if let Some(directory) = &kernel.modules {
+        add_modules(&mut tree, directory)?;
+    }
+    let plan = Plan {
+        tests: suite.tests.clone(),
+        workers: 2,
+        limit: limit.as_secs(),
+    };
+    tree.put(Path::new(PLAN), file(serde_json::to_vec(&plan)?, 0o644));
+    let path = cache().join(format!("{}.cpio", kernel.release));
+    fs::create_dir_all(cache())?;
+    let mut out = BufWriter::new(File::create(&path)?);
+    tree.write(&mut out)?;
+    out.flush()?;
+    Ok(path)
+}
+
+/// A tree that only ends the machine.
+pub(super) fn probe() -> Result<Archive> {
+    let mut tree = Archive::default();
+    tree.put(Path::new("/busybox"), Node::Copy(busybox()?));
+    let script = b"#!/busybox sh\nexec /busybox poweroff -f\n";
+    tree.put(Path::new("/init"), file(script.to_vec(), 0o755));
+    Ok(tree)
+}
+
+fn skeleton(tree: &mut Archive) -> Result<()> {
+    // On a merged /usr these are links, and whatever has a path compiled in relies on it.
+    for name in ["/bin", "/sbin", "/lib", "/lib64"] {
+        copy(tree, Path::new(name))?;
+    }
+    for name in DIRECTORIES {
+        tree.put(Path::new(name), Node::Directory);
+    }
+    for (name, text) in ETC {
+        let path = Path::new("/etc").join(name);
+        tree.put(&path, file(text.as_bytes().to_vec(), 0o644));
+    }
+    copy_as(tree, Path::new(BUSYBOX), &busybox()?)?;
+    tree.put(Path::new("/init"), script(include_str!("init.sh")));
+    tree.put(&real(INIT)?, script(include_str!("guest.sh")));
+    Ok(())
+}
+
+fn programs(tree: &mut Archive, suite: &Suite) -> Result<()> {
+    // Not the running one: cargo may just have put another in its place.
+    let own = target().join("debug/xtask");
+    let mut files: Vec<_> = suite.programs().into_iter().map(Path::to_owned).collect();
+    files.extend(EXECUTABLES.map(|name| target().join("debug").join(name)));
+    files.extend(TOOLS.iter().filter_map(|name| find(name)));
+    for path in &files {
+        copy(tree, path)?;
+    }
+    copy_as(tree, Path::new(GUEST), &own)?;
+    files.push(own);
+    libraries(tree, &files)
+}
+
+/// What the tests read of the source tree: all that is in it.
+fn sources(tree: &mut Archive) -> Result<()> {
+    let mut list = Command::new("git");
+    list.args(["ls-files", "-z"]).current_dir(workspace());
+    let names = output(&mut list)?;
+    for name in names.split('\0').filter(|name| !name.is_empty()) {
+        let path = workspace().join(name);
+        if path.exists() {
+            copy(tree, &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_modules(tree: &mut Archive, directory: &Path) -> Result<()> {
+    let mut order = String::new();
+    for module in modules::wanted(directory)? {
+        let path = format!("/lib/modules/{}.ko", module.name);
+        order.push_str(&path);
+        order.push('\n');
+        tree.put(&real(&path)?, file(module.object, 0o644));
+    }
+    tree.put(&real(MODULES)?, file(order.into_bytes(), 0o644));
+    Ok(())
+}
+
+/// The libraries that these programs load, and what loads them.
+fn libraries(tree: &mut Archive, programs: &[PathBuf]) -> Result<()> {
+    let mut command = Command::new("ldd");
+    command.args(programs);
+    // It fails if one is a script or static, and goes on.
+    let answer = command.output().context("failed to start ldd")?;
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let missing = text.lines().find(|line| line.contains("not found"));
+    if let Some(line) = missing {
+        bail!("ldd: {}", line.trim());
+    }
+    let words = text.lines().filter(|line| line.starts_with('\t'));
+    let paths = words.filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    for path in paths {
+        copy(tree, Path::new(path))?;
+    }
+    Ok(())
+}
+
+/// Puts a file of this machine at its own path, with every link on the way.
+fn copy(tree: &mut Archive, path: &Path) -> Result<()> {
+    copy_as(tree, path, path)
+}
+
+/// Puts the file `from` where `path` leads to.
+fn copy_as(tree: &mut Archive, path: &Path, from: &Path) -> Result<()> {
+    let place = follow(tree, path, 0)?;
+    let from = fs::canonicalize(from).with_context(|| format!("{}", from.display()))?;
+    if tree.get(&place).is_none() {
+        let node = match from.is_dir() {
+            true => Node::Directory,
+            false => Node::Copy(from),
+        };
+        tree.put(&place, node);
+    }
+    Ok(())
+}
+
+/// Walks a path as the kernel does, puts each link of it into the tree, and says
+/// where it ends.
+fn follow(tree: &mut Archive, path: &Path, depth: usize) -> Result<PathBuf> {
+    if depth > 40 {
+        bail!("too many links: {}", path.display());
+    }
+    let mut at = PathBuf::from("/");
+    let mut rest = path.components();
+    while let Some(part) = rest.next() {
+        match part {
+            Component::ParentDir => drop(at.pop()),
+            Component::Normal(name) => at.push(name),
+            _ => continue,
+        }
+        if let Ok(link) = fs::read_link(&at) {
+            tree.put(&at, Node::Link(link.clone()));
+            let above = at.parent().unwrap_or(Path::new("/")).to_owned();
+            return follow(tree, &above.join(link).join(rest.as_path()), depth + 1);
+        }
+    }
+    Ok(at)
+}
+
+/// Where a path in the machine really is: /bin and its like may be links.
+fn real(path: &str) -> Result<PathBuf> {
+    follow(&mut Archive::default(), Path::new(path), 0)
+}
+
+fn busybox() -> Result<PathBuf> {
+    find("busybox").context("there is no busybox: `apt-get install busybox-static`")
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = path.as_bytes().split(|&byte| byte == b':');
+    let places = places.map(|place| Path::new(OsStr::from_bytes(place)).join(name));
+    let system = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|at| Path::new(at).join(name));
+    system.into_iter().chain(places).find(|path| path.is_file())
+}
+
+fn script(text: &str) -> Node {
+    file(text.as_bytes().to_vec(), 0o755)
+}
+
+fn file(bytes: Vec<u8>, mode: u32) -> Node {
+    Node::File { bytes, mode }
+}
