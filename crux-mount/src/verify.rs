@@ -4,6 +4,7 @@
 //! kernel says, mount by mount, and the correspondence of peer groups and devices.
 //! Locked mounts do not show in any table and are not compared.
 
+use crate::filesystems;
 use crate::ids::{Device, MountId, PeerGroupId};
 use crate::mountinfo::{Entry, SuperOption};
 use crux_image::mounts::{
@@ -22,8 +23,8 @@ use std::fmt;
 pub struct External {
     /// The device of its file system; unknown for one that the kernel makes.
     pub device: Option<Device>,
-    /// Which part of its file system it is.
-    pub root: RelPath,
+    /// Which part of its file system it is, as mountinfo shows that; it may be no path.
+    pub root: Vec<u8>,
     /// The peer group outside that mounts of this origin join.
     pub group: Option<PeerGroupId>,
 }
@@ -176,7 +177,7 @@ impl<'a> Verifier<'a> {
             self.same_bytes(place, "root", &mount.root.to_absolute(), &entry.root.path);
         }
         let recorded = Options::recorded(&own.options);
-        let live = Options::live(&entry.options);
+        let live = Options::live(own, &entry.options);
         self.same(place, "options", &recorded, &live);
         let origin = self.representative(mount.origin, own);
         if let Some((recorded, live)) = self.devices.pair(origin, entry.device) {
@@ -203,8 +204,13 @@ impl<'a> Verifier<'a> {
         if let Some(device) = external.device {
             self.same(place, "device", &device, &entry.device);
         }
-        let root = external.root.join(&mount.root);
-        self.same_bytes(place, "root", &root.to_absolute(), &entry.root.path);
+        let mut root = external.root.clone();
+        if !mount.root.is_root() {
+            // The root of a file system ends in the slash that others lack.
+            root.truncate(root.strip_suffix(b"/").unwrap_or(&root).len());
+            root.extend(mount.root.to_absolute());
+        }
+        self.same_bytes(place, "root", &root, &entry.root.path);
     }
 
     fn propagation(&mut self, place: &Place, mount: &Mount, entry: &Entry) {
@@ -428,12 +434,12 @@ impl Options {
         )
     }
 
-    fn live(options: &[SuperOption]) -> Self {
-        Self::new(
-            options
-                .iter()
-                .map(|o| (o.key.as_slice(), o.value.as_deref())),
-        )
+    /// Without what this kernel shows of its own accord.
+    fn live(own: &OwnFileSystem, options: &[SuperOption]) -> Self {
+        let pairs = options
+            .iter()
+            .map(|o| (o.key.as_slice(), o.value.as_deref()));
+        Self::new(pairs.filter(|(key, value)| !is_kernels(own, key, *value)))
     }
 
     fn new<'a>(options: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Self {
@@ -445,6 +451,18 @@ impl Options {
         options.sort_unstable();
         Self(options)
     }
+}
+
+/// Whether nobody asked for an option that is shown: what a security module adds, and how
+/// wide inode numbers are. A kernel with `CONFIG_TMPFS_INODE64` always says the latter,
+/// others only when it was asked for.
+fn is_kernels(own: &OwnFileSystem, key: &[u8], value: Option<&[u8]>) -> bool {
+    const WIDTHS: [&str; 2] = ["inode32", "inode64"];
+    let is_width = |key: &[u8]| WIDTHS.iter().any(|width| width.as_bytes() == key);
+    let asked = own.options.iter().any(|o| is_width(o.key.as_bytes()));
+    let policy = filesystems::find(own.fs_type.name().as_bytes())
+        .is_some_and(|row| matches!(row.option(key, value), Ok(None)));
+    policy || is_width(key) && !asked
 }
 
 impl fmt::Display for Options {

@@ -7,12 +7,10 @@ use crux_image::path::RelPath;
 use crux_mount::features::Features;
 use crux_mount::mountinfo::Root;
 use crux_mount::observe::{Hidden, ObserveError, RootPlace, observe_process};
-use crux_mount::sys::{self, NamespaceKind, Open};
+use crux_mount::sys::{self, Open};
 use private::*;
 use rustix::fs::{AtFlags, Mode};
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
 
 #[test]
 fn root_a_namespace_is_observed_from_outside() {
@@ -180,42 +178,6 @@ fn root_id_maps_are_observed_where_the_kernel_gives_them() {
             assert_eq!((&map.uids[..], &map.gids[..]), (&[range][..], &[range][..]));
         }
     });
-}
-
-/// A process in a user namespace, which ends with it.
-struct UserNamespace(Child);
-
-impl UserNamespace {
-    fn with_map(map: &str) -> Self {
-        let mut holder = Command::new("unshare")
-            .args(["--user", "sh", "-c", "echo; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        holder
-            .stdout
-            .as_mut()
-            .unwrap()
-            .read_exact(&mut [0])
-            .unwrap();
-        for file in ["uid_map", "gid_map"] {
-            std::fs::write(format!("/proc/{}/{file}", holder.id()), map).unwrap();
-        }
-        Self(holder)
-    }
-
-    fn open(&self) -> OwnedFd {
-        let process = open_directory(&format!("/proc/{}", self.0.id()));
-        sys::open_process_namespace(process.as_fd(), NamespaceKind::User).unwrap()
-    }
-}
-
-impl Drop for UserNamespace {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

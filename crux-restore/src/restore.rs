@@ -6,12 +6,13 @@
 
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
+use crate::privilege::{self, Outer};
 use crate::roles::message::{
     Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Then, Verified, bound,
     printable,
 };
 use crate::roles::{builder, forker, planner, spec};
-use crate::{host, privilege, report};
+use crate::{host, report};
 use crux_image::directory::Members;
 use crux_image::member::MemberKind;
 use crux_mount::exec::Built;
@@ -33,9 +34,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.dry_run {
         return dry_run(options, patience);
     }
-    privilege::prepare(options)?;
+    let outer = privilege::prepare(options)?;
     host::raise_descriptor_limit();
-    let mut roles = Roles::start(options, patience)?;
+    let mut roles = Roles::start(options, patience, outer)?;
     roles.give_image(options, patience)?;
     // From here on nothing is opened.
     let filter = spec::supervisor_filter().compile().or_exit(Exit::Undone)?;
@@ -56,7 +57,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
 
 /// A plan takes no privilege to make.
 fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
-    let mut planner = start_planner(options, patience)?;
+    let mut planner = start_planner(options, patience, None)?;
     planner.ready().or_exit(Exit::Undone)?;
     let members = open(options)?;
     send_image(&mut planner, None, members.files())?;
@@ -75,10 +76,10 @@ struct Roles {
 
 impl Roles {
     /// All of them, with no more than they are to have, before the image is opened.
-    fn start(options: &Options, patience: Duration) -> Result<Self, Failure> {
+    fn start(options: &Options, patience: Duration, outer: Option<Outer>) -> Result<Self, Failure> {
         let spec = spec::builder(patience).or_exit(Exit::Undone)?;
         let mut roles = Self {
-            planner: start_planner(options, patience)?,
+            planner: start_planner(options, patience, outer)?,
             builder: start(spec, |channel| builder::work(options, channel))?,
             forker: start(spec::forker(patience), |channel| {
                 forker::work(options, channel)
@@ -132,9 +133,13 @@ fn start(
     Role::start(spec, work).or_exit(Exit::Undone)
 }
 
-fn start_planner(options: &Options, patience: Duration) -> Result<Role, Failure> {
+fn start_planner(
+    options: &Options,
+    patience: Duration,
+    outer: Option<Outer>,
+) -> Result<Role, Failure> {
     let spec = spec::planner(patience).or_exit(Exit::Undone)?;
-    start(spec, |channel| planner::work(options, channel))
+    start(spec, |channel| planner::work(options, outer, channel))
 }
 
 fn open(options: &Options) -> Result<Members, Failure> {

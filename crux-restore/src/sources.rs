@@ -118,7 +118,7 @@ fn open_kernel(fs: KernelFs, options: &[FsOption]) -> Opened {
     let options = options.to_vec();
     let facts = ExternalFacts {
         device: None,
-        root: RelPath::root(),
+        root: b"/".to_vec(),
         group: None,
     };
     Opened {
@@ -221,8 +221,8 @@ fn option(external: &External) -> String {
 struct Place {
     kind: Option<FileKind>,
     device: Device,
-    /// Relative to the root of its file system.
-    root: RelPath,
+    /// Which part of its file system it is, as mountinfo shows that.
+    root: Vec<u8>,
 }
 
 impl Place {
@@ -230,23 +230,33 @@ impl Place {
         let stat = sys::statx(file).map_err(|error| error.to_string())?;
         let entry = host.0.get(&stat.mount);
         let entry = entry.ok_or("lies in a mount that this process's mount table does not show")?;
-        let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
-        let path = path.map_err(|errno| {
-            let cause = std::io::Error::from(errno);
-            format!("readlink(/proc/self/fd/{}): {cause}", file.as_raw_fd())
-        })?;
-        let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
-        let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
-        let within = path
-            .strip_prefix(&above)
-            .ok_or("moved while it was opened")?;
-        let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
+        let root = match stat.is_mount_root {
+            // It may be no path at all: `net:[4026531840]`.
+            true => entry.root.path.clone(),
+            false => root_beneath(file, entry)?,
+        };
         Ok(Self {
             kind: sys::file_kind(&stat),
             device: entry.device,
-            root: root.join(&within),
+            root,
         })
     }
+}
+
+/// Which part of its file system a file is that lies somewhere in the mount of `entry`.
+fn root_beneath(file: &OwnedFd, entry: &Entry) -> Result<Vec<u8>, String> {
+    let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
+    let path = path.map_err(|errno| {
+        let cause = std::io::Error::from(errno);
+        format!("readlink(/proc/self/fd/{}): {cause}", file.as_raw_fd())
+    })?;
+    let path = RelPath::from_absolute(path.as_bytes()).map_err(|error| error.to_string())?;
+    let above = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
+    let within = path
+        .strip_prefix(&above)
+        .ok_or("moved while it was opened")?;
+    let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
+    Ok(root.join(&within).to_absolute())
 }
 
 /// Whether a source can stand in for what was there at dump. One terminal can for
@@ -303,7 +313,8 @@ fn outside_candidate(
         .ok_or("lies in a mount that is not shown here")?;
     let group = entry.shared.ok_or("lies in a mount that is not shared")?;
     let root = RelPath::from_absolute(&entry.root.path).map_err(|error| error.to_string())?;
-    if entry.device != source.device || !source.root.is_beneath(&root) {
+    let is_shown = RelPath::from_absolute(&source.root).is_ok_and(|path| path.is_beneath(&root));
+    if entry.device != source.device || !is_shown {
         return Err("lies in a mount that does not show the granted source".to_owned());
     }
     if stat.is_mount_root {

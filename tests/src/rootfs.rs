@@ -19,6 +19,9 @@ const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// Fills `root` with what a container needs to run a shell.
 pub(crate) fn fill(root: &Path) -> Result<()> {
+    if root.join("bin/busybox").exists() {
+        return Ok(());
+    }
     for name in DIRECTORIES {
         let path = root.join(name);
         fs::create_dir_all(&path).with_context(|| format!("mkdir({path:?})"))?;

@@ -10,12 +10,19 @@ use crate::lab::{Lab, Setup};
 use crate::lingering::Lingering;
 use crate::probe::{Reach, go_inside, reach_all};
 use crate::programs::{Running, children};
-use crate::sys::in_child;
+use crate::sys::{in_child, start_child};
 use crate::table::Table;
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Gid, Uid, getpid, setresgid, setresuid};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
+};
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -242,6 +249,35 @@ pub fn nested_in(flags: CloneFlags, build: impl FnOnce() -> Result<()>) -> Resul
     };
     // It ends with its parent, the container's first task.
     Lingering::start(begin).map(Lingering::leave)
+}
+
+/// Moves the calling process, which has one thread and a /proc, into a user namespace with this
+/// map, as its root, and into a mount namespace that the user namespace owns.
+pub fn enter_user_namespace(map: &str) -> Result<()> {
+    let (go, made) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (done, written) = pipe_with(PipeFlags::CLOEXEC)?;
+    let target = getpid();
+    let made = File::from(made);
+    // Only a process that stays outside may map more than one id.
+    let writer = start_child(move || {
+        let _ = File::from(go).read(&mut [0]);
+        let write = |kind: &str| fs::write(format!("/proc/{target}/{kind}"), map);
+        let result = write("uid_map").and_then(|()| write("gid_map"));
+        let _ = File::from(written).write_all(if result.is_ok() { b"+" } else { b"-" });
+        0
+    })?;
+    let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+    unshare(flags).with_context(|| format!("unshare({flags:?})"))?;
+    (&made).write_all(b"!")?;
+    let mut answer = [0];
+    File::from(done).read_exact(&mut answer)?;
+    waitpid(writer, None)?;
+    ensure!(answer == *b"+", "the map {map:?} was not taken");
+    setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0)).context("setresgid(0)")?;
+    setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).context("setresuid(0)")?;
+    // A change of ids undoes both: being killed with the parent, and being looked at in /proc.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    set_dumpable_behavior(DumpableBehavior::Dumpable).context("prctl(PR_SET_DUMPABLE)")
 }
 
 /// Enters the namespaces besides the first that a restore has made. Nothing runs

@@ -77,15 +77,6 @@ const CASES: &[Case] = &[
         ..Case::PLAIN
     },
     Case {
-        name: "a mount tucked beneath",
-        build: |_, site| {
-            tmpfs(site, "/a", "top")?;
-            mounting::tuck_beneath(&site.at("/a"), "tucked")
-        },
-        workload: "test -f /a/top; test ! -e /a/tucked",
-        ..Case::PLAIN
-    },
-    Case {
         name: "an overmounted tmpfs whose contents matter",
         build: |_, site| {
             tmpfs(site, "/a", "beneath")?;
@@ -112,6 +103,27 @@ const CASES: &[Case] = &[
         ..Case::PLAIN
     },
 ];
+
+/// MOVE_MOUNT_BENEATH is of Linux 6.5: a kernel without it has no such stack.
+#[test]
+fn root_mount_tucked_beneath_is_restored() {
+    all_survive(Setup::ROOT, &[TUCKED]);
+}
+
+#[test]
+fn userns_mount_tucked_beneath_is_restored() {
+    all_survive(Setup::USERNS, &[TUCKED]);
+}
+
+const TUCKED: Case = Case {
+    name: "a mount tucked beneath",
+    build: |_, site| {
+        tmpfs(site, "/a", "top")?;
+        mounting::tuck_beneath(&site.at("/a"), "tucked")
+    },
+    workload: "test -f /a/top; test ! -e /a/tucked",
+    ..Case::PLAIN
+};
 
 #[test]
 fn root_stacks_are_restored() {

@@ -2,6 +2,7 @@
 //!
 //! Kind: pure.
 
+use super::PeelError;
 use crate::contents::ContentsError;
 use crate::judge::Obstacle;
 use crux_image::contents::FormatError;
@@ -53,6 +54,16 @@ pub enum DumpError {
         pid: u32,
         /// Why.
         error: ObserveError,
+    },
+    /// Whether it is chrooted could not be found out.
+    #[error(
+        "see what mounts the namespace of process {pid} has beyond its root directory: {error}"
+    )]
+    Beyond {
+        /// Whose.
+        pid: u32,
+        /// Why.
+        error: PeelError,
     },
     /// A call failed.
     #[error("look at process {pid}: {error}")]

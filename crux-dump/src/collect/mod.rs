@@ -3,6 +3,7 @@
 //! Kind: effect. It decides nothing about a container. Every descriptor is opened
 //! once; the tables are read again at the end, and it all begins anew if they changed.
 
+mod beyond;
 mod capabilities;
 mod contents;
 mod error;
@@ -71,7 +72,8 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         let (reading, space) = begin(process, features)?;
         readings.push(reading);
         let owner = users.owner(process, &processes)?;
-        let (unreached, place, root) = (unreached(&space), space.root.place, space.root.mount);
+        let unreached = unreached(process, &space)?;
+        let (place, root) = (space.root.place, space.root.mount);
         let table = with_idmaps(space);
         let found = roots::look(process, &table)?;
         seen.roots.extend(&found.facts);
@@ -178,11 +180,16 @@ fn with_idmaps(space: ObservedNamespace) -> Vec<Entry> {
 
 /// How many mounts the table leaves out. Those that the root directory is stacked on do not count: its tasks
 /// cannot get there, and neither could they before.
-fn unreached(space: &ObservedNamespace) -> usize {
-    let Hidden::Known(hidden) = &space.hidden else {
-        return 0;
+fn unreached(process: &Process, space: &ObservedNamespace) -> Result<usize, DumpError> {
+    let pid = process.pid;
+    let mut parents: HashMap<MountId, MountId> = match &space.hidden {
+        Hidden::Known(hidden) => hidden.iter().map(|m| (m.id, m.parent)).collect(),
+        Hidden::Buried(_) => return Ok(0),
+        Hidden::Unknown => beyond::beyond(process, &space.entries)
+            .map_err(|error| DumpError::Beyond { pid, error })?
+            .into_iter()
+            .collect(),
     };
-    let mut parents: HashMap<MountId, MountId> = hidden.iter().map(|m| (m.id, m.parent)).collect();
     let known: HashSet<MountId> = space.entries.iter().map(|entry| entry.id).collect();
     let top = space
         .entries
@@ -192,7 +199,7 @@ fn unreached(space: &ObservedNamespace) -> usize {
     while let Some(beneath) = here {
         here = parents.remove(&beneath);
     }
-    parents.len()
+    Ok(parents.len())
 }
 
 /// Tables of all other mount namespaces, as far as they can be read.

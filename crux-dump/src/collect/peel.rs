@@ -143,14 +143,8 @@ impl Copy {
 /// A detached clone that nobody shares and that reading does not change.
 pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
     let clone = sys::open_tree_clone(mount)?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
-    sys::mount_setattr(
-        clone.as_fd(),
-        set,
-        libc::MOUNT_ATTR__ATIME,
-        libc::MS_PRIVATE,
-        None,
-    )?;
+    let set = libc::MOUNT_ATTR_RDONLY;
+    sys::mount_setattr(clone.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
     Ok(clone)
 }
 
@@ -161,13 +155,15 @@ pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
     inside::enter(process)?;
     sys::unshare_mount_namespace()?;
     let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME;
-    let clear = libc::MOUNT_ATTR__ATIME;
-    sys::mount_setattr_recursive(root.as_fd(), set, clear, libc::MS_PRIVATE, None)?;
+    // Read-only is enough for access times. In a copy of what another user namespace owns
+    // their own flags are locked, and this one may still be set.
+    let set = libc::MOUNT_ATTR_RDONLY;
+    sys::mount_setattr_recursive(root.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
     Ok(root)
 }
 
-fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
+/// The table of the thread whose directory in /proc this is.
+pub(super) fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
     let mut file = sys::open_process_file(own.as_fd(), "mountinfo")?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| {

@@ -150,7 +150,9 @@ fn fill(entry: &Entry, kind: FileKind, root: BorrowedFd<'_>) -> Fill {
     let Ok(names) = names else {
         return Fill::Filled;
     };
-    let is_name = |name: &[u8]| !matches!(name, b"." | b"..");
+    // In a bpf file system nobody but the kernel makes names with a dot (its iterators).
+    let reserved = |name: &[u8]| entry.fs_type == b"bpf" && name.contains(&b'.');
+    let is_name = |name: &[u8]| !matches!(name, b"." | b"..") && !reserved(name);
     match names
         .into_iter()
         .any(|entry| entry.map_or(true, |entry| is_name(entry.file_name().to_bytes())))

@@ -32,7 +32,7 @@ fn clone(file: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
         | OpenTreeFlags::AT_EMPTY_PATH;
     let call = "open_tree(root, \"\", AT_EMPTY_PATH|OPEN_TREE_CLONE)";
     let tree = open_tree(file, c"", flags).map_err(|errno| loud(call, errno))?;
-    let call = "mount_setattr(clone, \"\", AT_EMPTY_PATH, RDONLY|NOATIME)";
+    let call = "mount_setattr(clone, \"\", AT_EMPTY_PATH, RDONLY)";
     set_quiet(tree.as_fd()).map_err(|errno| loud(call, errno))?;
     Ok(tree)
 }

@@ -6,12 +6,12 @@
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-/// Makes a mount read-only and keeps it from updating access times
-/// (mount_setattr(2), Linux 5.12).
+/// Makes a mount read-only, which keeps it from updating access times; flags for
+/// those alone may be locked (mount_setattr(2), Linux 5.12).
 pub(super) fn set_quiet(mount: BorrowedFd<'_>) -> Result<(), Errno> {
     let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME,
-        attr_clr: libc::MOUNT_ATTR__ATIME,
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
         propagation: 0,
         userns_fd: 0,
     };

@@ -3,7 +3,10 @@
 //! Kind: effect.
 
 use crux_image::contents::{BytesError, Xattr, XattrName, XattrValue};
-use rustix::fs::{fgetxattr, flistxattr, getxattr, lgetxattr, listxattr, llistxattr};
+use rustix::fs::{
+    fgetxattr, flistxattr, flistxattr_query, getxattr, lgetxattr, listxattr, listxattr_query,
+    llistxattr, llistxattr_query,
+};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -45,7 +48,7 @@ impl XattrReader {
     ) -> Result<(), E> {
         let failed = |errno| XattrError::Call(format!("listxattr({LIMIT})"), errno);
         // Most files have none, which shows without a buffer.
-        match list(of, &mut []) {
+        match list_length(of) {
             Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
             Ok(_) => {}
             Err(errno) => return Err(failed(errno).into()),
@@ -69,6 +72,14 @@ fn xattr(name: &[u8], value: &[u8]) -> Result<Xattr, BytesError> {
         name: XattrName::new(name)?,
         value: XattrValue::new(value)?,
     })
+}
+
+fn list_length(of: Subject<'_>) -> Result<usize, Errno> {
+    match of {
+        Subject::Open(fd) => flistxattr_query(fd),
+        Subject::Named(name) => llistxattr_query(name),
+        Subject::Descriptor(name) => listxattr_query(name),
+    }
 }
 
 fn list(of: Subject<'_>, names: &mut [u8]) -> Result<usize, Errno> {

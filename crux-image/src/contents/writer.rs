@@ -7,13 +7,14 @@ use super::grammar::Grammar;
 use super::header::{HEADER, Header};
 use super::{BUFFER, DATA_ALIGNMENT, Entry, Extent, FormatError, Section};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 
 /// Writes sections, one after the other. What it wrote is an image only after
 /// [`Self::finish`].
 #[derive(Debug)]
-pub struct ContentsWriter<W = File> {
-    index: W,
+pub struct ContentsWriter<W: Write = File> {
+    /// Buffered: a frame is short where trees are small.
+    index: BufWriter<W>,
     data: W,
     index_end: u64,
     data_end: u64,
@@ -30,7 +31,8 @@ struct OpenSection {
 
 impl<W: Write + Seek> ContentsWriter<W> {
     /// Takes two empty members.
-    pub fn new(mut index: W, data: W) -> Result<Self, FormatError> {
+    pub fn new(index: W, data: W) -> Result<Self, FormatError> {
+        let mut index = BufWriter::with_capacity(BUFFER, index);
         index
             .write_all(&[0; HEADER])
             .map_err(|e| io("write", "index", e))?;
@@ -133,7 +135,9 @@ impl<W: Write + Seek> ContentsWriter<W> {
         self.index
             .write_all(&header.encode())
             .map_err(|e| io("write", "index", e))?;
-        Ok((self.index, self.data))
+        let index = self.index.into_inner();
+        let index = index.map_err(|e| io("write", "index", e.into_error()))?;
+        Ok((index, self.data))
     }
 
     fn write_frame(&mut self) -> Result<(), FormatError> {

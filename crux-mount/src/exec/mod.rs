@@ -223,6 +223,11 @@ impl<'a> Executor<'a> {
         let Origin::Own(own) = &self.setup.mounts.origins[origin.at()] else {
             return Err(StepError::NotGranted);
         };
+        let mounter = own.user.filter(|_| !self.contexts.is_outer(own.fs_type));
+        let own = &OwnFileSystem {
+            options: self.users.options_for(mounter, &own.options),
+            ..own.clone()
+        };
         let user = own.user.map(|user| {
             let namespaces = &self.setup.mounts.namespaces;
             let owned = namespaces.iter().position(|ns| ns.owner == Some(user));

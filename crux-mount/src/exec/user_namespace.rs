@@ -5,13 +5,27 @@
 use super::child::Child;
 use super::error::{StepError, named};
 use crate::sys::{self, NamespaceKind};
-use crux_image::mounts::{IdMap, IdRange, UserNamespace, UserNsIndex};
+use crux_image::mounts::{FsOption, IdMap, IdRange, UserNamespace, UserNsIndex};
 use rustix::fs::{Mode, OFlags, openat};
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The user namespaces of a container, made anew.
-pub(super) struct UserNamespaces(Vec<(OwnedFd, Identity)>);
+pub(super) struct UserNamespaces {
+    made: Vec<OwnedFd>,
+    maps: Vec<Maps>,
+    /// The caller's own, as its parent sees it.
+    caller: Maps,
+}
+
+/// What a user namespace's ids are in its parent.
+struct Maps {
+    parent: Option<UserNsIndex>,
+    uids: Vec<IdRange>,
+    gids: Vec<IdRange>,
+}
 
 /// Ids, as the executor's own user namespace has them.
 #[derive(Debug, Clone, Copy)]
@@ -23,29 +37,130 @@ pub(super) struct Identity {
 impl UserNamespaces {
     /// Parents before children, as in the image.
     pub(super) fn make(records: &[UserNamespace], proc: BorrowedFd<'_>) -> Result<Self, StepError> {
-        let mut made: Vec<(OwnedFd, Identity)> = Vec::new();
+        let mut made: Vec<OwnedFd> = Vec::new();
         for record in records {
-            let parent = record.parent.map(|parent| made[parent.at()].0.as_fd());
-            let namespace = make(parent, &record.uid_map, &record.gid_map, proc)?;
-            let first = |map: &[IdRange]| map.first().map_or(0, |range| range.outside);
-            let identity = Identity {
-                uid: first(&record.uid_map),
-                gid: first(&record.gid_map),
-            };
-            made.push((namespace, identity));
+            let parent = record.parent.map(|parent| made[parent.at()].as_fd());
+            made.push(make(parent, &record.uid_map, &record.gid_map, proc)?);
         }
-        Ok(Self(made))
+        let maps = records.iter().map(|record| Maps {
+            parent: record.parent,
+            uids: record.uid_map.clone(),
+            gids: record.gid_map.clone(),
+        });
+        let caller = Maps {
+            parent: None,
+            uids: read(proc, "thread-self/uid_map")?,
+            gids: read(proc, "thread-self/gid_map")?,
+        };
+        Ok(Self {
+            made,
+            maps: maps.collect(),
+            caller,
+        })
     }
 
     pub(super) fn get(&self, at: UserNsIndex) -> BorrowedFd<'_> {
-        self.0[at.at()].0.as_fd()
+        self.made[at.at()].as_fd()
     }
 
     /// An id that is mapped there: files of a superblock that belongs to the
     /// namespace can be made only by such a one.
     pub(super) fn root_of(&self, at: UserNsIndex) -> Identity {
-        self.0[at.at()].1
+        let first = |ids: fn(&Maps) -> &Vec<IdRange>| {
+            let mut id = ids(&self.maps[at.at()])
+                .first()
+                .map_or(0, |range| range.inside);
+            let mut here = Some(at);
+            while let Some(maps) = here.map(|at| &self.maps[at.at()]) {
+                id = outside(ids(maps), id).unwrap_or(id);
+                here = maps.parent;
+            }
+            id
+        };
+        Identity {
+            uid: first(|maps| &maps.uids),
+            gid: first(|maps| &maps.gids),
+        }
     }
+
+    /// The options of a file system for one who mounts it in `user`, or in the caller's user
+    /// namespace: mountinfo shows ids as the first user namespace has them, fsconfig(2) takes
+    /// them as the mounter has them.
+    pub(super) fn options_for(
+        &self,
+        user: Option<UserNsIndex>,
+        options: &[FsOption],
+    ) -> Vec<FsOption> {
+        let mut options = options.to_vec();
+        for FsOption { key, value } in &mut options {
+            let ids: fn(&Maps) -> &Vec<IdRange> = match key.as_str() {
+                "uid" => |maps| &maps.uids,
+                "gid" => |maps| &maps.gids,
+                _ => continue,
+            };
+            let text = value
+                .as_deref()
+                .and_then(|text| std::str::from_utf8(text).ok());
+            let id = text.and_then(|text| text.parse().ok());
+            // What is not mapped stays as it is, for the kernel to refuse by name.
+            if let Some(id) = id.and_then(|id| self.inner(user, ids, id)) {
+                *value = Some(id.to_string().into_bytes());
+            }
+        }
+        options
+    }
+
+    fn inner(
+        &self,
+        user: Option<UserNsIndex>,
+        ids: fn(&Maps) -> &Vec<IdRange>,
+        id: u32,
+    ) -> Option<u32> {
+        let Some(at) = user else {
+            return inside(ids(&self.caller), id);
+        };
+        let maps = &self.maps[at.at()];
+        // Parents come before children, so this ends.
+        inside(ids(maps), self.inner(maps.parent, ids, id)?)
+    }
+}
+
+/// What an id of a namespace is in its parent.
+fn outside(map: &[IdRange], id: u32) -> Option<u32> {
+    map.iter().find_map(|range| {
+        let at = id
+            .checked_sub(range.inside)
+            .filter(|at| *at < range.count)?;
+        range.outside.checked_add(at)
+    })
+}
+
+/// What an id of the parent is in a namespace.
+fn inside(map: &[IdRange], id: u32) -> Option<u32> {
+    map.iter().find_map(|range| {
+        let at = id
+            .checked_sub(range.outside)
+            .filter(|at| *at < range.count)?;
+        range.inside.checked_add(at)
+    })
+}
+
+fn read(proc: BorrowedFd<'_>, path: &str) -> Result<Vec<IdRange>, StepError> {
+    let file = openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(named(&format!("open(\"/proc/{path}\")")))?;
+    let mut text = String::new();
+    File::from(file)
+        .read_to_string(&mut text)
+        .map_err(|error| StepError::Child(format!("read(\"/proc/{path}\"): {error}")))?;
+    let range = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+        Some(IdRange {
+            inside: numbers.next()??,
+            outside: numbers.next()??,
+            count: numbers.next()??,
+        })
+    };
+    Ok(text.lines().filter_map(range).collect())
 }
 
 /// A user namespace whose maps are the id-map of a mount.
@@ -98,4 +213,28 @@ fn write(proc: BorrowedFd<'_>, path: &str, map: &[IdRange]) -> Result<(), StepEr
     rustix::io::write(file, lines.as_bytes())
         .map(drop)
         .map_err(named(&describe("write")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_in_the_range_that_holds_them() {
+        let range = |inside, outside, count| IdRange {
+            inside,
+            outside,
+            count,
+        };
+        let map = [range(0, 100_000, 1000), range(1000, 5000, 10)];
+        for (inner, outer) in [(0, 100_000), (999, 100_999), (1003, 5003)] {
+            assert_eq!(outside(&map, inner), Some(outer));
+            assert_eq!(inside(&map, outer), Some(inner));
+        }
+        for (inner, outer) in [(1010, 101_000), (u32::MAX, 4999)] {
+            assert_eq!(outside(&map, inner), None);
+            assert_eq!(inside(&map, outer), None);
+        }
+        assert_eq!(outside(&[range(0, u32::MAX, 5)], 1), None);
+    }
 }

@@ -93,7 +93,7 @@ fn record() -> (Mounts, Vec<Option<External>>) {
         let device = Some(Device { major: 8, minor: 1 });
         Some(External {
             device,
-            root: RelPath::new(root).unwrap(),
+            root: RelPath::new(root).unwrap().to_absolute(),
             group: Some(PeerGroupId(group)),
         })
     };
@@ -235,4 +235,25 @@ fn mounts_that_are_missing_or_too_many_are_named() {
         differences(&more),
         ["/c/x: a mount: there (proc), was not there"]
     );
+}
+
+#[test]
+fn options_that_the_kernel_shows_of_its_own_accord_are_no_difference() {
+    let options = |recorded: &[(&str, &str)], shown: &str| {
+        let Origin::Own(mut own) = own("none", recorded) else {
+            unreachable!()
+        };
+        for option in &mut own.options {
+            option.value = option.value.take().filter(|value| !value.is_empty());
+        }
+        let line = format!("10 1 0:40 / / rw - tmpfs none rw,{shown}\n");
+        let entry = mountinfo::parse(line.as_bytes()).unwrap().remove(0);
+        Options::recorded(&own.options) == Options::live(&own, &entry.options)
+    };
+    assert!(options(&[], "inode64"));
+    assert!(options(&[], "seclabel,inode64"));
+    assert!(options(&[("inode64", "")], "inode64"));
+    assert!(!options(&[("inode64", "")], "inode32"));
+    assert!(!options(&[("inode32", "")], "inode64"));
+    assert!(!options(&[], "noswap"));
 }

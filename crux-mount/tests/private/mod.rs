@@ -6,9 +6,12 @@
 #![allow(dead_code)] // each test file uses a part
 
 use crux_image::path::RelPath;
-use crux_mount::sys::{self, Open};
+use crux_mount::sys::{self, NamespaceKind, Open};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 
 pub(crate) const MS_PRIVATE: u64 = libc::MS_PRIVATE;
@@ -128,4 +131,51 @@ pub(crate) fn below(at: impl AsFd, name: &str) -> OwnedFd {
 
 pub(crate) fn rel(path: &str) -> RelPath {
     RelPath::new(path).unwrap()
+}
+
+/// A process in a user namespace, which ends with it.
+pub(crate) struct UserNamespace(Child);
+
+impl UserNamespace {
+    pub(crate) fn with_map(map: &str) -> Self {
+        let mut holder = Command::new("unshare")
+            .args(["--user", "sh", "-c", "echo; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        holder
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut [0])
+            .unwrap();
+        for file in ["uid_map", "gid_map"] {
+            std::fs::write(format!("/proc/{}/{file}", holder.id()), map).unwrap();
+        }
+        Self(holder)
+    }
+
+    pub(crate) fn open(&self) -> OwnedFd {
+        let process = open_directory(&format!("/proc/{}", self.0.id()));
+        sys::open_process_namespace(process.as_fd(), NamespaceKind::User).unwrap()
+    }
+}
+
+impl Drop for UserNamespace {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether this kernel can id-map a tmpfs, which it can since Linux 6.3.
+pub(crate) fn tmpfs_takes_id_maps() -> bool {
+    let user = UserNamespace::with_map("0 100000 1000").open();
+    let mapped = sys::mount_setattr(tmpfs().as_fd(), 0, 0, 0, Some(user.as_fd()));
+    match mapped {
+        Ok(()) => true,
+        Err(error) if error.errno() == Errno::INVAL => false,
+        Err(error) => panic!("{error}"),
+    }
 }

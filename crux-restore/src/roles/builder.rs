@@ -116,6 +116,7 @@ fn build(
         },
         fill: &mut fill,
     };
+    privilege::as_root_of_files()?;
     let executed = execute(&plan, setup);
     let mut built = executed.map_err(|error| Failure::new(exit, error))?;
     built.terminals.extend(terminals);

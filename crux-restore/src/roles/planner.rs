@@ -7,6 +7,7 @@ use super::message::{Answer, Image, Planned, Refusal, Restored, SMALL, Task, Ver
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, GrantError};
+use crate::privilege::Outer;
 use crate::{host, report};
 use crux_image::contents::ContentsReader;
 use crux_image::directory::{ImageReader, Members};
@@ -25,7 +26,11 @@ use std::os::fd::OwnedFd;
 const NAMESPACES: usize = 10_000;
 
 /// Everything that the planner does. It ends where the supervisor has gone.
-pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
+pub(crate) fn work(
+    options: &Options,
+    outer: Option<Outer>,
+    channel: &Channel,
+) -> Result<(), ChannelError> {
     let most = MemberKind::ALL.len() + 1;
     let (image, files) = channel.receive::<Image>(bound(SMALL, most))?;
     let mut files = files.into_iter();
@@ -38,7 +43,7 @@ pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelEr
             channel.send(&task, &[])?;
             let (restored, tables) =
                 channel.receive::<Restored>(bound(super::message::FACTS, NAMESPACES))?;
-            let verified = judge(&task.mounts, &restored, tables, host);
+            let verified = judge(&task.mounts, &restored, tables, host, outer);
             channel.send(&verified.map_err(Refusal::from), &[])
         }
     }
@@ -155,8 +160,9 @@ fn judge(
     restored: &Restored,
     tables: Vec<OwnedFd>,
     host: host::Table,
+    outer: Option<Outer>,
 ) -> Result<Verified, Failure> {
-    check(mounts, &restored.facts, tables)?;
+    check(mounts, &restored.facts, tables, outer)?;
     host.unchanged()?;
     let each = mounts.namespaces.iter().map(|ns| ns.mounts.len() as u64);
     Ok(Verified {
@@ -169,6 +175,7 @@ fn check(
     mounts: &Mounts,
     facts: &[Option<verify::External>],
     files: Vec<OwnedFd>,
+    outer: Option<Outer>,
 ) -> Result<(), Failure> {
     let mut tables = Vec::with_capacity(files.len());
     for table in files {
@@ -177,7 +184,14 @@ fn check(
             let what = "read the mount table of a restored namespace";
             Failure::new(Exit::Undone, format_args!("{what}: {error}"))
         })?;
-        tables.push(mountinfo::parse(&text).or_exit(Exit::Undone)?);
+        let mut table = mountinfo::parse(&text).or_exit(Exit::Undone)?;
+        if let Some(outer) = outer {
+            for entry in &mut table {
+                let options = &mut entry.options;
+                options.retain(|it| !outer.is_shown_as(&it.key, it.value.as_deref()));
+            }
+        }
+        tables.push(table);
     }
     verify::verify(mounts, facts, &tables).map_err(|differences| {
         let lines: Vec<_> = differences.iter().map(ToString::to_string).collect();

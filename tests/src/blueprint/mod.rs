@@ -57,7 +57,8 @@ fn line(table: &Table, entry: &Entry) -> String {
     let peers: Vec<String> = peers.map(|peer| table.label(peer.id)).collect();
     let top = entry.mountpoint == "/";
     let (root, fs) = match (top, entry.fs_type.as_str()) {
-        (true, _) | (_, "ext4") => ("", "disk"),
+        (true, _) => ("", "disk"),
+        _ if Some(&entry.device) == disk(table) => ("", "disk"),
         (_, fs) if fs.starts_with("cgroup") => ("", fs),
         (_, fs) => (entry.root.as_str(), fs),
     };
@@ -73,6 +74,12 @@ fn line(table: &Table, entry: &Entry) -> String {
         entry.shared.is_some(),
         entry.master.is_some(),
     )
+}
+
+/// The file system that the container has the host's libraries from, whatever it is.
+fn disk(table: &Table) -> Option<&String> {
+    let libraries = |entry: &&Entry| entry.mountpoint == "/usr/lib";
+    table.0.iter().find(libraries).map(|entry| &entry.device)
 }
 
 /// Reads a table of `crux-mount/testdata/`.

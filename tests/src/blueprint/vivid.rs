@@ -6,6 +6,7 @@ use super::{CAREFUL, CAREFUL_RO};
 use crate::container::{Container, Site, Spec};
 use crate::lab::Lab;
 use crate::mounting::{self, Depth, Kind};
+use crate::table::Table;
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,12 @@ pub fn start(lab: &Lab) -> Result<Container> {
 }
 
 fn make_host_side(lab: &Lab) -> Result<()> {
+    let host = Table::own()?;
     for (fs, at, attributes) in HOST_MOUNTS {
+        // Where the machine has it already, the same again would be EBUSY.
+        if host.0.iter().any(|entry| entry.mountpoint == at) {
+            mounting::detach(Path::new(at))?;
+        }
         mounting::new(fs, fs, Path::new(at), attributes, "")?;
     }
     // The host's own tmpfs, which nothing is tied to.

@@ -19,7 +19,16 @@ $b mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run
 $b mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /tmp
 $b mount -t securityfs -o nosuid,nodev,noexec securityfs /sys/kernel/security
 $b mount -t debugfs -o nosuid,nodev,noexec debugfs /sys/kernel/debug
-$b mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup
+# systemd's hybrid layout: both versions.
+groups=/sys/fs/cgroup
+$b mount -t tmpfs -o nosuid,nodev,noexec,mode=755 tmpfs $groups
+for name in cpu cpuacct cpuset memory devices freezer blkio pids; do
+    $b mkdir $groups/$name
+    $b mount -t cgroup -o nosuid,nodev,noexec,$name cgroup $groups/$name
+done
+$b mkdir $groups/systemd $groups/unified
+$b mount -t cgroup -o nosuid,nodev,noexec,none,name=systemd cgroup $groups/systemd
+$b mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 $groups/unified
 $b mount --make-rshared /
 $b ln -s /proc/self/fd /dev/fd
 $b mkdir /run/busybox

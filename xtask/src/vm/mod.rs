@@ -56,7 +56,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut reports = Vec::new();
     for name in names {
         let report = on_kernel(name, options.accel, &suite)?;
-        report.print(&suite);
         reports.push(report);
     }
     println!();
@@ -69,9 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-fn on_kernel(name: &str, wish: Accelerator, suite: &Suite) -> Result<Report> {
+fn on_kernel(name: &str, wish: Accelerator, all: &Suite) -> Result<Report> {
     let start = Instant::now();
     let kernel = Kernel::provide(name)?;
+    let suite = &all.on(&kernel.release);
     let accelerator = qemu::choose(wish, &kernel)?;
     let limit = accelerator.patience();
     let machine = qemu::Machine {
@@ -86,7 +86,9 @@ fn on_kernel(name: &str, wish: Accelerator, suite: &Suite) -> Result<Report> {
         suite.tests.len(),
         start.elapsed().as_secs_f64()
     );
-    console::run(name, &machine, suite, limit)
+    let report = console::run(name, &machine, suite, limit)?;
+    report.print(suite);
+    Ok(report)
 }
 
 /// Where everything of this tier is kept.

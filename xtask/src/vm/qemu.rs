@@ -128,9 +128,11 @@ pub(super) fn choose(wish: Accelerator, kernel: &Kernel) -> Result<Accelerator> 
     }
     match (boots_with_kvm(kernel)?, wish) {
         (true, _) => Ok(Accelerator::Kvm),
-        (false, Accelerator::Kvm) => bail!("KVM does not boot this kernel in {PROBE:?}"),
+        (false, Accelerator::Kvm) => {
+            bail!("KVM does not boot this kernel, at least not in {PROBE:?}")
+        }
         (false, _) => {
-            println!("KVM does not boot this kernel in {PROBE:?}: using TCG");
+            println!("KVM does not boot this kernel, at least not in {PROBE:?}: using TCG");
             Ok(Accelerator::Tcg)
         }
     }

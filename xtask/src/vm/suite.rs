@@ -12,15 +12,35 @@ use std::process::Command;
 /// What the tests of this tier are called.
 const PREFIXES: [&str; 2] = ["root_", "vm_"];
 
-/// What the machine does not have: a part of the names of the tests that need it
-/// (of the program or of the test), and what they need.
-const ABSENT: [(&str, &str); 2] = [
-    ("lxc_package", "the packages of LXC"),
-    ("cgroup_v1", "hierarchies of cgroup v1"),
+/// What a machine does not have.
+struct Lack {
+    /// A part of the names of the tests that need it.
+    tests: &'static str,
+    /// The first kernel that has it; none, if no machine of ours does.
+    since: Option<(u32, u32)>,
+    what: &'static str,
+}
+
+const LACKS: [Lack; 3] = [
+    Lack {
+        tests: "tests::lxc ",
+        since: None,
+        what: "the packages of LXC",
+    },
+    Lack {
+        tests: "root_id_maps_are_observed_where_the_kernel_gives_them",
+        since: Some((6, 3)),
+        what: "id-mapped tmpfs (Linux 6.3)",
+    },
+    Lack {
+        tests: "mount_tucked_beneath",
+        since: Some((6, 5)),
+        what: "MOVE_MOUNT_BENEATH (Linux 6.5)",
+    },
 ];
 
 /// The tests.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Suite {
     /// Those that run.
     pub(super) tests: Vec<Test>,
@@ -36,17 +56,22 @@ impl Suite {
             all.extend(program.tests()?);
         }
         all.retain(|test| privileged(&test.name) && chosen(test, wanted));
-        let (absent, tests) = all
-            .into_iter()
-            .map(|test| (why_absent(&test), test))
-            .partition::<Vec<_>, _>(|(why, _)| why.is_some());
         Ok(Self {
-            tests: tests.into_iter().map(|(_, test)| test).collect(),
-            absent: absent
-                .into_iter()
-                .filter_map(|(why, test)| Some((test, why?)))
-                .collect(),
+            tests: all,
+            absent: Vec::new(),
         })
+    }
+
+    /// What of it a machine with this kernel can run.
+    pub(super) fn on(&self, release: &str) -> Self {
+        let mut suite = Self::default();
+        for test in &self.tests {
+            match lack(test, version(release)) {
+                Some(what) => suite.absent.push((test.clone(), what)),
+                None => suite.tests.push(test.clone()),
+            }
+        }
+        suite
     }
 
     /// The programs that hold the tests, each once.
@@ -68,10 +93,23 @@ fn chosen(test: &Test, wanted: &[String]) -> bool {
     wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()))
 }
 
-fn why_absent(test: &Test) -> Option<&'static str> {
+fn lack(test: &Test, kernel: (u32, u32)) -> Option<&'static str> {
     let name = test.to_string();
-    let found = ABSENT.iter().find(|(part, _)| name.contains(part));
-    found.map(|(_, why)| *why)
+    let lacks = LACKS.iter().filter(|lack| name.contains(lack.tests));
+    let found = lacks
+        .into_iter()
+        .find(|lack| lack.since.is_none_or(|since| kernel < since));
+    found.map(|lack| lack.what)
+}
+
+/// The first two numbers of a release. One without them is of a kernel of somebody's own:
+/// taken to be new.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(['.', '-']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (u32::MAX, 0),
+    }
 }
 
 /// A program of tests.
@@ -151,6 +189,12 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_are_in_the_order_of_their_numbers() {
+        assert!(version("6.1.0-56-cloud-amd64") < version("6.12.95+deb12-cloud-amd64"));
+        assert!(version("bzImage") > version("6.12.0"));
+    }
 
     #[test]
     fn the_tier_is_at_the_start_of_a_name() {
