@@ -2,7 +2,9 @@
 //!
 //! Tier: root. Each test makes its own mount namespaces, in a child that ends with it.
 
+use crux_dump::collect::collect;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFsType};
+use crux_mount::features::Features;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -177,4 +179,23 @@ fn root_bad_targets_are_refused_in_clear_words() {
         );
     }
     zombie.wait().unwrap();
+}
+
+/// Before Linux 6.11 the kernel cannot be asked what is above a chroot.
+#[test]
+fn root_mounts_above_a_chroot_are_noticed_whatever_the_kernel_can_tell() {
+    let unreached = |script: &str| {
+        let place = tempfile::tempdir().unwrap();
+        let container = Container::new(place.path(), script);
+        let count = |features| {
+            let collected = collect(container.0.id(), features).unwrap();
+            collected.seen.container[0].unreached
+        };
+        [count(&Features::probe()), count(&Features::default())]
+    };
+    let chroot = "mkdir $R/in; mount --bind / $R/in; \
+                  exec chroot $R/in sh -c 'echo ready; exec cat >/dev/null'";
+    let [asked, entered] = unreached(chroot);
+    assert!(asked > 0 && entered > 0, "{asked}, {entered}");
+    assert_eq!(unreached("true"), [0, 0]);
 }

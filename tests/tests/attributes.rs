@@ -1,9 +1,10 @@
 //! Attributes of mounts and of superblocks, one by one and in mixes; id-mapped mounts.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use crux_mount::features::Features;
 use crux_tests::mounting::{self, Depth, Kind};
-use crux_tests::scenario::{Case, all_survive};
-use crux_tests::{Setup, Site};
+use crux_tests::scenario::{self, AUTO, Case, all_survive};
+use crux_tests::{Lab, Setup, Site};
 use std::fs;
 
 /// As mountinfo shows them. Without any of the words on access times it is strictatime.
@@ -155,10 +156,40 @@ fn root_idmapped_mounts_are_restored() {
     all_survive(Setup::ROOT, &cases);
 }
 
+/// Before Linux 6.15 mountinfo says that a mount is id-mapped, and nothing says how.
+#[test]
+fn root_idmapped_mount_is_refused_unless_the_kernel_tells_its_map() {
+    Lab::test(Setup::ROOT, |lab| {
+        let case = Case {
+            build: |_, site| {
+                site.mount("tmpfs", "ids", "/a", "rw,relatime", "")?;
+                let map = "0 100000 65536";
+                mounting::bind_idmapped(&site.at("/a"), &site.directory("/b")?, map)
+            },
+            ..Case::PLAIN
+        };
+        let container = scenario::start(lab, &case)?;
+        let images = scenario::images(lab);
+        let output = lab.programs.dump(container.pid, &images, &AUTO)?;
+        if Features::probe().statmount_idmap {
+            output.success("crux-dump")?;
+            return Ok(());
+        }
+        assert_eq!(output.code(), Some(3), "{}", output.stderr);
+        ensure!(
+            output.stderr.contains("/b: it is id-mapped"),
+            "{}",
+            output.stderr
+        );
+        ensure!(!images.exists(), "an image is left");
+        Ok(())
+    });
+}
+
 /// So that the words above mean what they say.
 #[test]
 fn userns_mixes_are_what_mountinfo_shows() {
-    crux_tests::Lab::test(Setup::USERNS, |lab| {
+    Lab::test(Setup::USERNS, |lab| {
         for mix in MIXES {
             let at = lab.path("mix");
             fs::create_dir(&at)?;

@@ -21,7 +21,21 @@ const STEPS: [(&str, &[&str]); 5] = [
             "warnings",
         ],
     ),
-    ("tests", &["xtask", "test", "--require"]),
+    // Not vm: two kernels under emulation take longer than all the rest (docs/vm-tests.md).
+    (
+        "tests",
+        &[
+            "xtask",
+            "test",
+            "--require",
+            "--tier",
+            "unit",
+            "--tier",
+            "userns",
+            "--tier",
+            "root",
+        ],
+    ),
     (
         "documentation",
         &["doc", "--workspace", "--no-deps", "--quiet"],

@@ -146,7 +146,7 @@ impl Runner {
         println!("\n=== {tier} tier");
         let outcome = match tier {
             // What it runs has the names of the root tier as well.
-            Tier::Vm => vm::run(&vm::Options::default()),
+            Tier::Vm => vm::tier(),
             _ => succeed(&mut self.command(tier)),
         };
         match outcome {

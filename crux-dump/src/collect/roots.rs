@@ -10,7 +10,7 @@ use super::process::Process;
 use crate::judge::{Fill, RootFact, Tree};
 use crux_image::mounts::FileKind;
 use crux_image::path::RelPath;
-use crux_mount::ids::MountId;
+use crux_mount::ids::{Device, MountId};
 use crux_mount::mountinfo::Entry;
 use crux_mount::sys::{self, FileStat};
 use rustix::fs::{Dir, Mode, OFlags};
@@ -28,34 +28,59 @@ pub(super) struct Roots {
     pub(super) failures: Vec<(MountId, String)>,
 }
 
-/// Looks at the root of every mount of a table.
+/// Looks at the root of every mount of a table: once at each part of a file system that
+/// mounts show, through the first of them that a path leads to.
 pub(super) fn look(process: &Process, table: &[Entry]) -> Result<Roots, DumpError> {
     let mut roots = Roots::default();
     // A table that is no tree is for the judge to refuse.
     let Ok(tree) = Tree::new(process.pid, table) else {
         return Ok(roots);
     };
-    let mut hidden = Vec::new();
-    let mut from_outside = HashMap::new();
+    let mut known: HashMap<Part<'_>, RootFact> = HashMap::new();
+    let mut out_of_reach = Vec::new();
     for (node, placed) in tree.nodes.iter().enumerate() {
         let entry = &table[placed.entry];
+        if part(entry).is_some_and(|part| known.contains_key(&part)) {
+            continue;
+        }
         match visible(process, entry) {
             // An unbindable mount can be cloned only where it no longer is one: in a private copy.
-            Ok((fd, stat)) if !(entry.unbindable && is_in_memory(entry)) => {
+            Ok(_) if entry.unbindable && is_in_memory(entry) => {
+                out_of_reach.push((node, "it is unbindable".to_owned()));
+            }
+            Ok((fd, stat)) => {
                 roots.add(entry, &stat, fd.as_fd());
+                if let (Some(part), Some(fact)) = (part(entry), roots.facts.get(&entry.id)) {
+                    known.insert(part, *fact);
+                }
             }
-            Ok(_) => hidden.push(node),
-            Err(cause) => {
-                from_outside.insert(entry.id, cause);
-                hidden.push(node);
-            }
+            Err(cause) => out_of_reach.push((node, cause)),
         }
     }
-    if !hidden.is_empty() {
+    for entry in tree.nodes.iter().map(|placed| &table[placed.entry]) {
+        if let Some(fact) = part(entry).and_then(|part| known.get(&part)) {
+            roots.facts.entry(entry.id).or_insert(*fact);
+        }
+    }
+    let looked_at = |node: usize| roots.facts.contains_key(&table[tree.nodes[node].entry].id);
+    out_of_reach.retain(|(node, _)| !looked_at(*node));
+    if !out_of_reach.is_empty() {
+        let hidden: Vec<usize> = out_of_reach.iter().map(|(node, _)| *node).collect();
         let reached = peel::reach(process, table, &tree, &hidden);
-        roots.add_hidden(table, reached, &from_outside);
+        let causes = out_of_reach.into_iter();
+        let causes = causes.map(|(node, cause)| (table[tree.nodes[node].entry].id, cause));
+        roots.add_hidden(table, reached, &causes.collect());
     }
     Ok(roots)
+}
+
+/// A part of a file system, which is the same file through whatever mount it is seen.
+type Part<'a> = (Device, &'a [u8]);
+
+/// What a mount shows. A name that was removed says nothing, nor do owners through an id-map.
+fn part(entry: &Entry) -> Option<Part<'_>> {
+    let plain = !entry.root.deleted && !entry.idmapped;
+    plain.then_some((entry.device, &entry.root.path))
 }
 
 fn is_in_memory(entry: &Entry) -> bool {
@@ -67,7 +92,8 @@ pub(super) fn visible(process: &Process, entry: &Entry) -> Result<(OwnedFd, File
     let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
     let fd = inside::open_across(process.root.as_fd(), &path).map_err(|error| error.to_string())?;
     let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
-    match stat.mount == entry.id && stat.is_mount_root {
+    // The root directory itself may be one that was chrooted to.
+    match stat.mount == entry.id && (stat.is_mount_root || path.is_root()) {
         true => Ok((fd, stat)),
         false => Err("another mount hides it".to_owned()),
     }
@@ -84,7 +110,7 @@ pub(super) fn counterpart(
     let fd = inside::open_across(copy, &path).map_err(|error| error.to_string())?;
     let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
     let same = (stat.device, stat.ino) == (entry.device, fact.inode);
-    match same && stat.is_mount_root {
+    match same && (stat.is_mount_root || path.is_root()) {
         true => Ok(fd),
         false => Err("another mount hides it now".to_owned()),
     }

@@ -5,6 +5,7 @@
 use super::{BOOT_ID, CAREFUL, bind_boot_id, share_everything};
 use crate::container::{Container, Site, Spec};
 use crate::lab::Lab;
+use crate::table::Table;
 use crate::terminals::Terminals;
 use anyhow::Result;
 use nix::sched::CloneFlags;
@@ -41,9 +42,17 @@ pub fn start(lab: &Lab) -> Result<(Container, [Terminals; 2])> {
     Ok((container, [ttys, console]))
 }
 
-/// A devpts of the host's, which the container's console comes from.
+/// A devpts of the host's, which the container's console comes from. It has the options of
+/// the machine's own: that is where the restored console comes from.
 fn host_console(lab: &Lab) -> Result<Terminals> {
-    let options = [("mode", "600"), ("ptmxmode", "000")];
+    let host = Table::own()?;
+    let machines = host
+        .at("/dev/pts")
+        .map_or("mode=600,ptmxmode=000", |entry| &entry.options);
+    let pairs = machines
+        .split(',')
+        .filter_map(|option| option.split_once('='));
+    let options: Vec<_> = pairs.collect();
     let terminals = Terminals::new(&options, MountAttrFlags::empty(), 1)?;
     let at = lab.path("pts");
     fs::create_dir_all(&at)?;

@@ -22,7 +22,7 @@ use qemu::Accelerator;
 use report::Report;
 use std::path::PathBuf;
 use std::time::Instant;
-use suite::Suite;
+use suite::{Scope, Suite};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
@@ -44,7 +44,16 @@ pub(crate) fn obstacle() -> Option<String> {
     qemu::obstacle()
 }
 
+/// The tier of `cargo xtask test`: both kernels, without what takes very long.
+pub(crate) fn tier() -> Result<()> {
+    test(&Options::default(), Scope::Brief)
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
+    test(options, Scope::All)
+}
+
+fn test(options: &Options, scope: Scope) -> Result<()> {
     qemu::provide()?;
     succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins"]))?;
     let suite = Suite::find(&options.test)?;
@@ -55,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let mut reports = Vec::new();
     for name in names {
-        let report = on_kernel(name, options.accel, &suite)?;
+        let report = on_kernel(name, options.accel, &suite, scope)?;
         reports.push(report);
     }
     println!();
@@ -68,10 +77,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-fn on_kernel(name: &str, wish: Accelerator, all: &Suite) -> Result<Report> {
+fn on_kernel(name: &str, wish: Accelerator, all: &Suite, scope: Scope) -> Result<Report> {
     let start = Instant::now();
     let kernel = Kernel::provide(name)?;
-    let suite = &all.on(&kernel.release);
+    let suite = &all.on(&kernel.release, scope);
     let accelerator = qemu::choose(wish, &kernel)?;
     let limit = accelerator.patience();
     let machine = qemu::Machine {

@@ -33,8 +33,8 @@ impl Accelerator {
     /// How long a test may take.
     pub(super) fn patience(self) -> Duration {
         match self {
-            Self::Kvm => Duration::from_secs(60),
-            Self::Tcg | Self::Auto => Duration::from_secs(300),
+            Self::Kvm => Duration::from_secs(180),
+            Self::Tcg | Self::Auto => Duration::from_secs(900),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Report {
             }
         }
         for (test, why) in &suite.absent {
-            println!("  NOT RUN    {test}: the machine lacks {why}");
+            println!("  NOT RUN    {test}: it lacks {why}");
         }
         if let Some((trouble, console)) = &self.trouble {
             println!("  {trouble}; the console's last lines:\n{console}\n");

@@ -21,7 +21,24 @@ struct Lack {
     what: &'static str,
 }
 
-const LACKS: [Lack; 3] = [
+/// How much of the suite runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All that can.
+    All,
+    /// What is no matter of an hour.
+    Brief,
+}
+
+/// Under TCG these take longer than all others: each makes one call after the other of
+/// the executables fail, or ends them there, in a run of its own, and traces them.
+const EXHAUSTIVE: [&str; 2] = [
+    "tests::faults root_each_call_",
+    "tests::faults root_restore_killed",
+];
+const SLOW: &str = "the time (`cargo xtask vm-test faults` runs it)";
+
+const LACKS: [Lack; 5] = [
     Lack {
         tests: "tests::lxc ",
         since: None,
@@ -31,6 +48,16 @@ const LACKS: [Lack; 3] = [
         tests: "root_id_maps_are_observed_where_the_kernel_gives_them",
         since: Some((6, 3)),
         what: "id-mapped tmpfs (Linux 6.3)",
+    },
+    Lack {
+        tests: "root_idmapped_mount_is_refused_unless_the_kernel_tells_its_map",
+        since: Some((6, 3)),
+        what: "id-mapped tmpfs (Linux 6.3)",
+    },
+    Lack {
+        tests: "root_idmapped_mounts_are_restored",
+        since: Some((6, 15)),
+        what: "id-maps told by statmount (Linux 6.15)",
     },
     Lack {
         tests: "mount_tucked_beneath",
@@ -62,11 +89,11 @@ impl Suite {
         })
     }
 
-    /// What of it a machine with this kernel can run.
-    pub(super) fn on(&self, release: &str) -> Self {
+    /// What of it a machine with this kernel can and shall run.
+    pub(super) fn on(&self, release: &str, scope: Scope) -> Self {
         let mut suite = Self::default();
         for test in &self.tests {
-            match lack(test, version(release)) {
+            match lack(test, version(release)).or_else(|| too_slow(test, scope)) {
                 Some(what) => suite.absent.push((test.clone(), what)),
                 None => suite.tests.push(test.clone()),
             }
@@ -100,6 +127,12 @@ fn lack(test: &Test, kernel: (u32, u32)) -> Option<&'static str> {
         .into_iter()
         .find(|lack| lack.since.is_none_or(|since| kernel < since));
     found.map(|lack| lack.what)
+}
+
+fn too_slow(test: &Test, scope: Scope) -> Option<&'static str> {
+    let name = test.to_string();
+    let long = EXHAUSTIVE.iter().any(|part| name.starts_with(part));
+    (scope == Scope::Brief && long).then_some(SLOW)
 }
 
 /// The first two numbers of a release. One without them is of a kernel of somebody's own:

@@ -19,10 +19,10 @@ use std::process::Command;
 use std::time::Duration;
 
 /// What the tests run, of this machine; busybox has what is not here.
-const TOOLS: [&str; 37] = [
-    "sh", "awk", "bash", "cat", "chmod", "cp", "cut", "dd", "env", "find", "findmnt", "grep",
-    "head", "id", "ip", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nsenter", "readlink", "rm",
-    "runc", "sed", "setpriv", "sleep", "stat", "strace", "tail", "test", "timeout", "touch",
+const TOOLS: [&str; 38] = [
+    "sh", "awk", "bash", "cat", "chmod", "chroot", "cp", "cut", "dd", "env", "find", "findmnt",
+    "grep", "head", "id", "ip", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nsenter", "readlink",
+    "rm", "runc", "sed", "setpriv", "sleep", "stat", "strace", "tail", "test", "timeout", "touch",
     "true", "umount", "unshare",
 ];
 const EXECUTABLES: [&str; 3] = ["crux-dump", "crux-restore", "crux-image"];
