@@ -2,6 +2,7 @@
 //!
 //! Kind: pure. They mean something on one running kernel only: none is ever written to an image.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The id of a mount as mountinfo shows it; the kernel gives it to another mount
@@ -18,11 +19,11 @@ pub struct UniqueMountId(pub u64);
 pub struct MountNsId(pub u64);
 
 /// The id of a peer group: `N` in mountinfo's `shared:N`. One table for the whole kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PeerGroupId(pub u32);
 
 /// The device number of a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// Major number; 0 where no block device is behind it.
     pub major: u32,

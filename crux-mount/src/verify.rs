@@ -13,12 +13,13 @@ use crux_image::mounts::{
     SuperblockFlags,
 };
 use crux_image::path::{Escaped, RelPath};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
 /// What a granted source turned out to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct External {
     /// The device of its file system; unknown for one that the kernel makes.
     pub device: Option<Device>,

@@ -75,7 +75,12 @@ pub(crate) fn check(mounts: &Mounts) -> Result<(), Failure> {
     }
 }
 
-fn lacking(what: impl std::fmt::Display) -> Failure {
+/// What is missing where nothing can be restored.
+pub(crate) const NO_MOUNTS: &str = "this process lacks CAP_SYS_ADMIN, which is needed to make \
+     mount namespaces and mounts; run it as root, or install it with cargo xtask install and be \
+     a member of group crux";
+
+pub(crate) fn lacking(what: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Lacking, format_args!("restore: {what}"))
 }
 

@@ -38,6 +38,10 @@ pub struct Options {
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Give up, and undo everything, when one part of the restore takes longer than this.
+    /// The default is 120, and more where there is much data.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub time_limit: Option<u64>,
     /// Print what happened as JSON on stdout.
     #[arg(long)]
     pub json: bool,

@@ -6,24 +6,58 @@ use crate::failure::{Exit, Failure, OrExit};
 use crux_mount::mountinfo::{self, Entry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::OwnedFd;
 
-/// The table of the mount namespace that crux-restore runs in.
-pub(crate) fn table() -> Result<Vec<Entry>, Failure> {
-    let path = "/proc/self/mountinfo";
-    let fail = |call: &'static str| {
-        move |error| Failure::new(Exit::Lacking, format_args!("{call} {path}: {error}"))
-    };
-    let mut text = Vec::new();
-    let mut file = File::open(path).map_err(fail("open"))?;
-    file.read_to_end(&mut text).map_err(fail("read"))?;
-    mountinfo::parse(&text).or_exit(Exit::Lacking)
+const PATH: &str = "/proc/self/mountinfo";
+
+/// Opens the table of the mount namespace that this process is in: the descriptor
+/// shows that one, whoever reads it.
+pub(crate) fn open_table() -> Result<OwnedFd, Failure> {
+    let file = File::open(PATH);
+    let file =
+        file.map_err(|error| Failure::new(Exit::Lacking, format_args!("open {PATH}: {error}")))?;
+    Ok(file.into())
 }
 
-/// A restore leaves the caller's table as it was.
-pub(crate) fn unchanged(before: &[Entry]) -> Result<(), Failure> {
-    // Something was done by now, and is undone with the builder's end.
-    let after = table().or_exit(Exit::Undone)?;
+/// The table of the mount namespace that this process is in.
+pub(crate) fn own_table() -> Result<Vec<Entry>, Failure> {
+    Ok(Table::read(open_table()?)?.before)
+}
+
+/// The caller's table, before and after.
+pub(crate) struct Table {
+    file: File,
+    before: Vec<Entry>,
+}
+
+impl Table {
+    /// Reads the table behind a descriptor of [`open_table`].
+    pub(crate) fn read(file: OwnedFd) -> Result<Self, Failure> {
+        let mut file = File::from(file);
+        let before = read(&mut file, Exit::Lacking)?;
+        Ok(Self { file, before })
+    }
+
+    /// A restore leaves the caller's table as it was.
+    pub(crate) fn unchanged(mut self) -> Result<(), Failure> {
+        // Something was done by now, and is undone with the builder's end.
+        let after = read(&mut self.file, Exit::Undone)?;
+        compare(&self.before, &after)
+    }
+}
+
+fn read(file: &mut File, exit: Exit) -> Result<Vec<Entry>, Failure> {
+    let mut text = Vec::new();
+    let fail = |call: &'static str| {
+        move |error| Failure::new(exit, format_args!("{call} {PATH}: {error}"))
+    };
+    file.rewind().map_err(fail("lseek"))?;
+    file.read_to_end(&mut text).map_err(fail("read"))?;
+    mountinfo::parse(&text).or_exit(exit)
+}
+
+fn compare(before: &[Entry], after: &[Entry]) -> Result<(), Failure> {
     let changed = |entry: &&Entry| !before.contains(entry);
     if after == before {
         return Ok(());

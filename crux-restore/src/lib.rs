@@ -3,15 +3,16 @@
 //! `restore` is the frame; what it calls is in the order in which it happens:
 //! `grants` (pure), `sources`, `builder` and `contents`, `release` (effects).
 
-mod builder;
 mod capabilities;
 pub mod cli;
 pub mod contents;
 pub mod failure;
 mod grants;
 mod host;
+mod privilege;
 mod release;
 mod report;
 pub mod restore;
+pub mod roles;
 mod sources;
 mod terminal;

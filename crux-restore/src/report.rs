@@ -4,6 +4,7 @@
 
 use crate::cli::Options;
 use crate::failure::{Exit, Failure};
+use crate::roles::message::Verified;
 use crux_image::mounts::{External, Mounts, Origin};
 use crux_image::path::Escaped;
 use crux_mount::plan::Plan;
@@ -11,7 +12,7 @@ use serde_json::json;
 use std::io::{ErrorKind, Write as _};
 
 /// Says it on standard output, all of it. Whoever closes that has seen enough.
-fn say(text: &str) -> Result<(), Failure> {
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
@@ -28,10 +29,10 @@ fn remark(text: std::fmt::Arguments<'_>) {
 }
 
 /// The plan that would be run, and what its numbers stand for.
-pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) -> Result<(), Failure> {
+pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) -> String {
     if options.json {
         let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
-        return say(&format!("{}\n", json!({ "dry_run": true, "steps": steps })));
+        return format!("{}\n", json!({ "dry_run": true, "steps": steps }));
     }
     let origins = mounts.origins.iter().enumerate();
     let origins = origins.map(|(at, origin)| match origin {
@@ -48,18 +49,20 @@ pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) -> Result
         format!("{:>5}  {path}\n", format!("{}:{}", ns.0, at.0))
     });
     let (origins, every): (String, String) = (origins.collect(), every.collect());
-    say(&format!("{plan}\nOrigins:\n{origins}\nMounts:\n{every}"))
+    format!("{plan}\nOrigins:\n{origins}\nMounts:\n{every}")
 }
 
 /// What was restored, with how many ptys whose masters are held. A command's own output
 /// stays clean: people get it on stderr.
 pub(crate) fn restored(
     options: &Options,
-    mounts: &Mounts,
+    verified: Verified,
     terminals: usize,
 ) -> Result<(), Failure> {
-    let namespaces = mounts.namespaces.len();
-    let count: usize = mounts.namespaces.iter().map(|ns| ns.mounts.len()).sum();
+    let Verified {
+        namespaces,
+        mounts: count,
+    } = verified;
     if options.json {
         let pin = options.pin.as_ref().map(|file| file.display().to_string());
         return say(&format!(

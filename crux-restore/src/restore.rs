@@ -1,196 +1,219 @@
-//! One restore, from the image to the released namespace.
+//! One restore, from the image to the released namespace: the supervisor.
 //!
-//! Kind: shell. Each stage is a module; this file is their order and what each
-//! failure means to the caller. Undoing is ending the builder and closing its
-//! descriptors, which every early return does.
+//! Kind: shell. It starts the roles, opens the image for them, and carries what
+//! they say to each other; it decodes nothing of an image itself. Undoing is
+//! ending the roles and closing their descriptors, which every early return does.
 
 use crate::cli::Options;
-use crate::contents::{self, ContentsError};
 use crate::failure::{Exit, Failure, OrExit};
-use crate::grants::{self, GrantError};
-use crate::sources::{self, HostTable, Sources};
-use crate::{builder, capabilities, host, release, report};
-use crux_image::contents::{ContentsReader, FormatError};
-use crux_image::directory::ImageReader;
-use crux_image::error::ImageError;
-use crux_image::mounts::{Contents, Mounts, Origin, OwnFileSystem};
-use crux_mount::exec::{Built, Pinning, Setup, execute};
-use crux_mount::plan::{Plan, plan};
-use crux_mount::simulate::simulate;
-use crux_mount::{mountinfo, verify};
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use crate::privilege::{self, Outer};
+use crate::roles::message::{
+    Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Then, Verified, bound,
+    printable,
+};
+use crate::roles::{builder, forker, planner, spec};
+use crate::{host, report};
+use crux_image::directory::Members;
+use crux_image::member::MemberKind;
+use crux_mount::exec::Built;
+use crux_role::{Bounding, Channel, ChannelError, Role, Spec};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// What a role may take where the command line does not say.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How much more for data: each second this much has to be restored.
+const DATA_PER_SECOND: u64 = 4 << 20;
+/// Descriptors of all that may be built.
+const BUILT: usize = 100_000;
 
 /// Restores as the options say; the exit code of the command, or success.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let image = ImageReader::open(&options.images).map_err(|error| refused(&error))?;
-    let mounts = image.mounts().map_err(|error| refused(&error))?;
-    let grants = grants::grant(&mounts, options).map_err(|error| {
-        let exit = match error {
-            GrantError::Missing(_) => Exit::Obstacle,
-            _ => Exit::Usage,
-        };
-        Failure::new(
-            exit,
-            format_args!("restore {}: {error}", options.images.display()),
-        )
-    })?;
-    let plan = checked_plan(&mounts)?;
+    let patience = options.time_limit.map_or(PATIENCE, Duration::from_secs);
     if options.dry_run {
-        report::dry_run(&plan, &mounts, options)?;
-        return Ok(ExitCode::SUCCESS);
+        return dry_run(options, patience);
     }
-    capabilities::check(&mounts)?;
-    let before = host::table()?;
-    let sources = sources::open(&mounts, &grants, &HostTable::new(&before))
-        .map_err(|problems| unfit(&problems))?;
-    let mut contents = open_contents(&image, &mounts)?;
+    let outer = privilege::prepare(options)?;
     host::raise_descriptor_limit();
-    let pinning = match options.pin {
-        Some(_) => Pinning::Wanted,
-        None => Pinning::NotWanted,
-    };
-    let Sources {
-        sources,
-        outside,
-        facts,
-        terminals,
-    } = sources;
-    let built = builder::build(|| {
-        // A step that fails on the image's contents is the image's fault.
-        let mut exit = Exit::Undone;
-        let mut fill = |own: &OwnFileSystem, root: BorrowedFd<'_>| match own.contents {
-            Contents::Tree(section) => fill_tree(root, section, contents.as_mut(), &mut exit),
-            Contents::Kernel | Contents::Terminals(_) => Ok(()),
-        };
-        let setup = Setup {
-            mounts: &mounts,
-            sources,
-            outside,
-            pinning,
-            fill: &mut fill,
-        };
-        execute(&plan, setup).map_err(|error| Failure::new(exit, error))
-    })?;
-    check(&mounts, &facts, &built)?;
-    host::unchanged(&before)?;
-    let terminals = terminals.iter().chain(&built.terminals).collect();
-    finish(options, &mounts, &built, terminals)
+    let mut roles = Roles::start(options, patience, outer)?;
+    roles.give_image(options, patience)?;
+    // From here on nothing is opened.
+    let filter = spec::supervisor_filter().compile().or_exit(Exit::Undone)?;
+    crux_role::confine(spec::SUPERVISOR, Bounding::Dropped).or_exit(Exit::Undone)?;
+    filter.install().or_exit(Exit::Undone)?;
+    let (built, done) = roles.build()?;
+    let Roles {
+        mut planner,
+        builder,
+        forker,
+    } = roles;
+    // It has nothing left to do but to let go of the yard.
+    builder.end();
+    let verified = verify(&mut planner, &built, done)?;
+    planner.end();
+    finish(options, forker, verified, &built)
 }
 
-fn refused(error: &ImageError) -> Failure {
-    Failure::new(Exit::Image, format_args!("read {error}"))
-}
-
-/// The plan, which has been run on a model of the kernel's rules.
-fn checked_plan(mounts: &Mounts) -> Result<Plan, Failure> {
-    let plan = plan(mounts).or_exit(Exit::Image)?;
-    let simulated = simulate(mounts, plan.steps())
-        .map_err(|error| Failure::new(Exit::Image, format_args!("simulate the plan: {error}")))?;
-    let differences = crux_image::diff::diff(mounts, &simulated);
-    if let Some(first) = differences.first() {
-        let more = differences.len() - 1;
-        return Err(Failure::new(
-            Exit::Image,
-            format_args!("plan the restore: {first} (and {more} more differences)"),
-        ));
+/// A plan takes no privilege to make.
+fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
+    let mut planner = start_planner(options, patience, None)?;
+    planner.ready().or_exit(Exit::Undone)?;
+    let members = open(options)?;
+    send_image(&mut planner, None, members.files())?;
+    match planned(&mut planner)? {
+        Planned::Shown(text) => report::say(&printable(&text))?,
+        Planned::Task => return Err(out_of_turn("planner")),
     }
-    Ok(plan)
+    Ok(ExitCode::SUCCESS)
 }
 
-fn unfit(problems: &[String]) -> Failure {
-    let count = problems.len();
-    let message = match problems {
-        [one] => format!("use a granted source: {one}"),
-        _ => format!("use {count} granted sources:\n  {}", problems.join("\n  ")),
-    };
-    Failure::new(Exit::Usage, message)
+struct Roles {
+    planner: Role,
+    builder: Role,
+    forker: Role,
 }
 
-fn open_contents(image: &ImageReader, mounts: &Mounts) -> Result<Option<ContentsReader>, Failure> {
-    let has_tree = |origin: &Origin| match origin {
-        Origin::Own(own) => matches!(own.contents, Contents::Tree(_)),
-        Origin::External(_) => false,
-    };
-    if !mounts.origins.iter().any(has_tree) {
-        return Ok(None);
-    }
-    let contents = image.contents().map_err(|error| refused(&error))?;
-    Ok(Some(contents))
-}
-
-fn fill_tree(
-    root: BorrowedFd<'_>,
-    section: crux_image::contents::Section,
-    reader: Option<&mut ContentsReader>,
-    exit: &mut Exit,
-) -> Result<(), String> {
-    let reader = reader.ok_or("the image has no contents")?;
-    contents::apply(root, section, reader).map_err(|error| {
-        if let ContentsError::Format(format) = &error
-            && !matches!(format, FormatError::Io { .. })
-        {
-            *exit = Exit::Image;
+impl Roles {
+    /// All of them, with no more than they are to have, before the image is opened.
+    fn start(options: &Options, patience: Duration, outer: Option<Outer>) -> Result<Self, Failure> {
+        let spec = spec::builder(patience).or_exit(Exit::Undone)?;
+        let mut roles = Self {
+            planner: start_planner(options, patience, outer)?,
+            builder: start(spec, |channel| builder::work(options, channel))?,
+            forker: start(spec::forker(patience), |channel| {
+                forker::work(options, channel)
+            })?,
+        };
+        for role in [&mut roles.planner, &mut roles.builder, &mut roles.forker] {
+            role.ready().or_exit(Exit::Undone)?;
         }
-        error.to_string()
-    })
+        Ok(roles)
+    }
+
+    /// Opens the image, once for each that reads it: descriptors share their offset.
+    fn give_image(&mut self, options: &Options, patience: Duration) -> Result<(), Failure> {
+        let host = host::open_table()?;
+        let members = open(options)?;
+        send_image(&mut self.planner, Some(host.as_fd()), members.files())?;
+        let members = open(options)?;
+        let contents = [MemberKind::ContentsIndex, MemberKind::ContentsData];
+        let wanted = members.files().filter(|(kind, _)| contents.contains(kind));
+        send_image(&mut self.builder, None, wanted)?;
+        if options.time_limit.is_none() {
+            let data = members.length(MemberKind::ContentsData).unwrap_or(0);
+            let longer = patience + Duration::from_secs(data / DATA_PER_SECOND);
+            self.builder.wait_for(Some(longer)).or_exit(Exit::Undone)?;
+        }
+        Ok(())
+    }
+
+    /// From the plan to what was built.
+    fn build(&mut self) -> Result<(Built, Done), Failure> {
+        match planned(&mut self.planner)? {
+            Planned::Task => {}
+            Planned::Shown(_) => return Err(out_of_turn("planner")),
+        }
+        let task = self.planner.receive_bytes(bound(TASK, 0));
+        self.builder
+            .send_bytes(&task.or_exit(Exit::Undone)?)
+            .or_exit(Exit::Undone)?;
+        let answer = self.builder.receive::<Answer<Done>>(bound(FACTS, BUILT));
+        let (done, descriptors) = answer.or_exit(Exit::Undone)?;
+        let done = done.map_err(Failure::from)?;
+        let built = builder::unpack(&done, descriptors);
+        Ok((built.ok_or_else(|| out_of_turn("builder"))?, done))
+    }
+}
+
+fn start(
+    spec: Spec,
+    work: impl FnOnce(&Channel) -> Result<(), ChannelError>,
+) -> Result<Role, Failure> {
+    Role::start(spec, work).or_exit(Exit::Undone)
+}
+
+fn start_planner(
+    options: &Options,
+    patience: Duration,
+    outer: Option<Outer>,
+) -> Result<Role, Failure> {
+    let spec = spec::planner(patience).or_exit(Exit::Undone)?;
+    start(spec, |channel| planner::work(options, outer, channel))
+}
+
+fn open(options: &Options) -> Result<Members, Failure> {
+    Members::open(&options.images)
+        .map_err(|error| Failure::new(Exit::Image, format_args!("read {error}")))
+}
+
+fn send_image<'a>(
+    role: &mut Role,
+    host: Option<BorrowedFd<'a>>,
+    files: impl Iterator<Item = (MemberKind, BorrowedFd<'a>)>,
+) -> Result<(), Failure> {
+    let (kinds, files): (Vec<_>, Vec<_>) = files.unzip();
+    let members = kinds.into_iter().map(MemberKind::number).collect();
+    let descriptors: Vec<_> = host.into_iter().chain(files).collect();
+    let sent = role.send(&Image { members }, &descriptors);
+    sent.or_exit(Exit::Undone)
+}
+
+fn planned(planner: &mut Role) -> Result<Planned, Failure> {
+    let answer = planner.receive::<Answer<Planned>>(bound(TASK, 0));
+    let (planned, _) = answer.or_exit(Exit::Undone)?;
+    planned.map_err(Failure::from)
+}
+
+fn out_of_turn(name: &str) -> Failure {
+    Failure::new(
+        Exit::Undone,
+        format_args!("let the {name} do its work: it answered out of turn"),
+    )
 }
 
 /// Verification is not an option: a difference undoes the restore.
-fn check(
-    mounts: &Mounts,
-    facts: &[Option<verify::External>],
-    built: &Built,
-) -> Result<(), Failure> {
-    let mut tables = Vec::with_capacity(built.namespaces.len());
-    for namespace in &built.namespaces {
-        let table = namespace.table.try_clone().or_exit(Exit::Undone)?;
-        let mut text = Vec::new();
-        File::from(table).read_to_end(&mut text).map_err(|error| {
-            let what = "read the mount table of a restored namespace";
-            Failure::new(Exit::Undone, format_args!("{what}: {error}"))
-        })?;
-        tables.push(mountinfo::parse(&text).or_exit(Exit::Undone)?);
-    }
-    verify::verify(mounts, facts, &tables).map_err(|differences| {
-        let lines: Vec<_> = differences.iter().map(ToString::to_string).collect();
-        let count = lines.len();
-        Failure::new(
-            Exit::Undone,
-            format_args!(
-                "verify the restored mounts: {count} differ from the image; \
-                 the restore is undone:\n  {}",
-                lines.join("\n  ")
-            ),
-        )
-    })
+fn verify(planner: &mut Role, built: &Built, done: Done) -> Result<Verified, Failure> {
+    let tables: Vec<_> = built.namespaces.iter().map(|ns| ns.table.as_fd()).collect();
+    let restored = Restored { facts: done.facts };
+    planner.send(&restored, &tables).or_exit(Exit::Undone)?;
+    let answer = planner.receive::<Answer<Verified>>(bound(SMALL, 0));
+    let (verified, _) = answer.or_exit(Exit::Undone)?;
+    verified.map_err(Failure::from)
 }
 
-/// What fails once all is restored undoes the restore, and so the pin.
-fn not_started(options: &Options, cause: &str) -> Failure {
-    let left = options.pin.as_deref().map_or(Ok(()), release::unpin);
-    match left {
-        Ok(()) => Failure::new(Exit::Undone, cause),
-        Err(left) => Failure::new(Exit::Uncertain, format_args!("{cause}; {left}")),
-    }
-}
-
-/// `terminals` are the masters of all ptys, which live until this returns.
+/// The masters of all ptys live until this returns.
 fn finish(
     options: &Options,
-    mounts: &Mounts,
+    mut forker: Role,
+    verified: Verified,
     built: &Built,
-    terminals: Vec<&OwnedFd>,
 ) -> Result<ExitCode, Failure> {
-    if let Some(file) = &options.pin {
-        release::pin(built, file).or_exit(Exit::Undone)?;
-    }
-    report::restored(options, mounts, terminals.len())
-        .map_err(|failure| not_started(options, &failure.message))?;
-    if options.command.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    release::command(built, &options.command).map_err(|cause| not_started(options, &cause))
+    let first = &built.namespaces[0];
+    let release = Release {
+        net: built.net.is_some(),
+        ipc: built.ipc.is_some(),
+    };
+    let descriptors: Vec<_> = [&first.namespace, &first.root]
+        .into_iter()
+        .chain(&built.net)
+        .chain(&built.ipc)
+        .map(|fd| fd.as_fd())
+        .collect();
+    forker.send(&release, &descriptors).or_exit(Exit::Undone)?;
+    let (pinned, _) = forker
+        .receive::<Answer<()>>(bound(SMALL, 0))
+        .or_exit(Exit::Undone)?;
+    pinned.map_err(Failure::from)?;
+    let then = match report::restored(options, verified, built.terminals.len()) {
+        Err(failure) => Then::Undo(failure.message),
+        Ok(()) if options.command.is_empty() => return Ok(ExitCode::SUCCESS),
+        Ok(()) => Then::Command,
+    };
+    forker.wait_for(None).or_exit(Exit::Undone)?;
+    forker.send(&then, &[]).or_exit(Exit::Undone)?;
+    let (code, _) = forker
+        .receive::<Answer<u8>>(bound(SMALL, 0))
+        .or_exit(Exit::Undone)?;
+    Ok(ExitCode::from(code.map_err(Failure::from)?))
 }

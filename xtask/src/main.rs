@@ -7,6 +7,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod fuzz;
+mod install;
 mod packages;
 mod test;
 mod tidy;
@@ -39,6 +40,8 @@ enum Command {
     Bench(bench::Options),
     /// Fuzz the readers of hostile input
     Fuzz(fuzz::Options),
+    /// Install the executables for members of group crux
+    Install(install::Options),
     /// Check the rules of style that no compiler checks
     Tidy,
     /// Everything that has to pass before a change is merged
@@ -53,6 +56,7 @@ fn run(command: Command) -> Result<()> {
         Command::VmGuest => vm::guest::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Install(options) => install::run(&options),
         Command::Tidy => tidy::run(),
         Command::Ci => ci::run(),
     }

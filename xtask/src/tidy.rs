@@ -14,11 +14,12 @@ const VAGUE: [&str; 6] = ["util", "utils", "common", "helpers", "helper", "misc"
 const LICENCES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
 
 /// Which of our packages a package may depend on.
-const DIRECTION: [(&str, &[&str]); 4] = [
+const DIRECTION: [(&str, &[&str]); 5] = [
     ("crux-image", &[]),
     ("crux-mount", &["crux-image"]),
-    ("crux-dump", &["crux-image", "crux-mount"]),
-    ("crux-restore", &["crux-image", "crux-mount"]),
+    ("crux-role", &["crux-image", "crux-mount"]),
+    ("crux-dump", &["crux-image", "crux-mount", "crux-role"]),
+    ("crux-restore", &["crux-image", "crux-mount", "crux-role"]),
 ];
 
 /// A file, with its path from the top of the workspace.

@@ -4,11 +4,13 @@
 //! complete; [`ImageReader`] opens what may be hostile and hands out only what
 //! was checked.
 
+mod members;
 mod open;
 mod reader;
 mod verify;
 mod writer;
 
+pub use members::Members;
 pub use reader::ImageReader;
 pub use verify::{Finding, MemberReport};
 pub use writer::ImageWriter;

@@ -4,11 +4,25 @@
 //! Kind: effect. CVE-2026-53489: a member that is a symbolic link, a fifo or a
 //! device is an attack on whoever restores as root.
 
-use crate::error::Problem;
+use crate::error::{ImageError, Problem};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
+use std::path::Path;
+
+/// Opens an image directory. A symbolic link that the operator names is followed.
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, ImageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
+        let problem = match errno {
+            Errno::NOTDIR => Problem::NotADirectory,
+            Errno::NOENT => Problem::Missing,
+            _ => Problem::call(format!("open({path:?}, {flags:?})"), errno),
+        };
+        ImageError::new(path, problem)
+    })
+}
 
 /// Opens `name` for reading; also returns its length.
 ///

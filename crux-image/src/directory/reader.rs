@@ -3,7 +3,8 @@
 //! Kind: effect. Bounds come before allocation and meaning before use: whoever
 //! gets a record from here gets a checked one.
 
-use super::open::open_member;
+use super::members::Members;
+use super::open::{open_directory, open_member};
 use crate::codec;
 use crate::contents::ContentsReader;
 use crate::error::{ImageError, Problem};
@@ -11,43 +12,60 @@ use crate::inventory::{Inventory, MemberEntry};
 use crate::member::{HEADER_LENGTH, Header, HeaderError, MemberKind};
 use crate::mounts::Mounts;
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Where members come from.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// They are opened when they are asked for.
+    Directory(OwnedFd),
+    /// Somebody else opened them.
+    Members(Members),
+}
+
+impl Place {
+    fn open(&self, kind: MemberKind) -> Result<(File, u64), Problem> {
+        match self {
+            Self::Directory(dir) => open_member(dir, kind.file_name()),
+            Self::Members(members) => members.file(kind),
+        }
+    }
+}
 
 /// An image whose inventory was read and checked.
 #[derive(Debug)]
 pub struct ImageReader {
     pub(super) path: PathBuf,
-    pub(super) dir: OwnedFd,
+    pub(super) place: Place,
     inventory: Inventory,
 }
 
 impl ImageReader {
     /// Opens the image at `path`. A symbolic link that the operator names is followed.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
-            let problem = match errno {
-                Errno::NOTDIR => Problem::NotADirectory,
-                Errno::NOENT => Problem::Missing,
-                _ => Problem::call(format!("open({path:?}, {flags:?})"), errno),
-            };
-            ImageError::new(path, problem)
-        })?;
+        let dir = open_directory(path)?;
         Self::from_directory(dir, path)
     }
 
     /// Takes an image directory that is open; `path` is for messages only.
     pub fn from_directory(dir: OwnedFd, path: &Path) -> Result<Self, ImageError> {
+        Self::from_place(Place::Directory(dir), path)
+    }
+
+    /// Takes the members of an image that are open; `path` is for messages only.
+    pub fn from_members(members: Members, path: &Path) -> Result<Self, ImageError> {
+        Self::from_place(Place::Members(members), path)
+    }
+
+    fn from_place(place: Place, path: &Path) -> Result<Self, ImageError> {
         let kind = MemberKind::Inventory;
         let fail = |problem| ImageError::of_member(path, kind.file_name(), problem);
         let partial = path
             .extension()
             .is_some_and(|extension| extension == "partial");
-        let payload = read_record(&dir, kind, None).map_err(|problem| match problem {
+        let payload = read_record(&place, kind, None).map_err(|problem| match problem {
             Problem::MissingMember { .. } => fail(Problem::MissingMember { partial }),
             problem => fail(problem),
         })?;
@@ -58,7 +76,7 @@ impl ImageReader {
             .map_err(|words| fail(Problem::Inventory(words)))?;
         Ok(Self {
             path: path.to_owned(),
-            dir,
+            place,
             inventory,
         })
     }
@@ -77,7 +95,8 @@ impl ImageReader {
     pub fn mounts(&self) -> Result<Mounts, ImageError> {
         let kind = MemberKind::Mounts;
         let entry = self.entry(kind)?;
-        let payload = read_record(&self.dir, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
+        let payload =
+            read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
         let mounts: Mounts =
             codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
         mounts.check().map_err(|error| self.fail(kind, error))?;
@@ -87,8 +106,8 @@ impl ImageReader {
     /// Opens a raw member; its length is as the inventory says.
     pub fn raw(&self, kind: MemberKind) -> Result<File, ImageError> {
         let entry = self.entry(kind)?;
-        let (file, found) =
-            open_member(&self.dir, kind.file_name()).map_err(|problem| self.fail(kind, problem))?;
+        let opened = self.place.open(kind);
+        let (file, found) = opened.map_err(|problem| self.fail(kind, problem))?;
         match found == entry.length {
             true => Ok(file),
             false => Err(self.fail(
@@ -122,11 +141,11 @@ impl ImageReader {
 
 /// Opens a member and checks its header against the file and the inventory.
 fn open_with_header(
-    dir: &OwnedFd,
+    place: &Place,
     kind: MemberKind,
     entry: Option<&MemberEntry>,
 ) -> Result<(File, Header), Problem> {
-    let (mut file, found) = open_member(dir, kind.file_name())?;
+    let (mut file, found) = place.open(kind)?;
     if found < HEADER_LENGTH as u64 {
         return Err(HeaderError::Short(found).into());
     }
@@ -154,11 +173,11 @@ fn open_with_header(
 
 /// The payload of a record, no longer than its kind may be, with the right checksum.
 fn read_record(
-    dir: &OwnedFd,
+    place: &Place,
     kind: MemberKind,
     entry: Option<&MemberEntry>,
 ) -> Result<Vec<u8>, Problem> {
-    let (file, header) = open_with_header(dir, kind, entry)?;
+    let (file, header) = open_with_header(place, kind, entry)?;
     let mut payload = Vec::new();
     file.take(header.length)
         .read_to_end(&mut payload)

@@ -2,7 +2,7 @@
 //!
 //! Kind: effect.
 
-use super::reader::ImageReader;
+use super::reader::{ImageReader, Place};
 use crate::contents::{ContentsReader, FormatError, Section};
 use crate::error::{ImageError, Problem};
 use crate::member::MemberKind;
@@ -51,7 +51,10 @@ impl ImageReader {
     pub fn strangers(&self) -> Result<Vec<String>, ImageError> {
         let fail = |errno| ImageError::new(&self.path, Problem::call("getdents(image)", errno));
         let mut strangers = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.dir).map_err(fail)? {
+        let Place::Directory(dir) = &self.place else {
+            return Ok(strangers);
+        };
+        for entry in rustix::fs::Dir::read_from(dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_bytes();
             let ours = MemberKind::ALL.into_iter().any(|kind| {

@@ -11,15 +11,27 @@ mod step;
 pub use planner::{PlanError, attach_order, plan};
 pub use step::{Slot, Step};
 
+use crate::simulate::{SimulationError, simulate};
+use crux_image::mounts::Mounts;
 use std::fmt;
 
-/// A mount plan. There is no way to make one but [`plan()`].
+/// A mount plan. The planner makes them ([`plan()`]); one that comes from another
+/// process is taken only if the simulator accepts it ([`Plan::received`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     steps: Vec<Step>,
 }
 
 impl Plan {
+    /// Takes the steps that a planner in another process has made for `mounts`, which
+    /// has passed [`Mounts::check`]. TRUST: that process may have been taken over by an
+    /// image. Whatever the steps are, they have to keep every rule of the simulator: each
+    /// index and slot is one of this record, nothing of the host's is changed or moved.
+    pub fn received(mounts: &Mounts, steps: Vec<Step>) -> Result<Self, SimulationError> {
+        simulate(mounts, &steps)?;
+        Ok(Self { steps })
+    }
+
     /// The steps, in the order in which they are run.
     pub fn steps(&self) -> &[Step] {
         &self.steps

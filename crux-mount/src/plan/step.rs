@@ -10,10 +10,11 @@
 
 use crux_image::mounts::{GroupIndex, MountAttributes, MountIndex, NamespaceIndex, OriginIndex};
 use crux_image::path::RelPath;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A symbolic name of a mount that the executor holds a descriptor of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Slot {
     /// A mount of the container, which ends in a namespace of it.
     Mount(NamespaceIndex, MountIndex),
@@ -28,7 +29,7 @@ pub enum Slot {
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// In the caller's namespace: clone the granted source of an external origin,
     /// not recursively, as a detached mount, check its kind, make it private

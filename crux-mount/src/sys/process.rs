@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 /// that is read and written there would be anything otherwise.
 pub fn proc_is_procfs() -> Result<bool, SysError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let proc = rustix::fs::open("/proc", flags, Mode::empty())
+    let proc = rustix::fs::openat(rustix::fs::CWD, "/proc", flags, Mode::empty())
         .map_err(call(|| "open(\"/proc\")".into()))?;
     let stat = rustix::fs::fstatfs(&proc).map_err(call(|| "fstatfs(\"/proc\")".into()))?;
     Ok(stat.f_type == libc::PROC_SUPER_MAGIC)

@@ -3,6 +3,7 @@
 //! Kind: effect.
 
 use super::calls::Call;
+use super::sight::{Sight, is_filtered};
 use super::{Fault, Traced, When};
 use crate::programs::Output;
 use crate::sys::be_traced;
@@ -54,6 +55,7 @@ pub fn run<S: AsRef<OsStr>>(
             stderr: String::from_utf8_lossy(&all(&mut stderr)?).into_owned(),
         },
         hit: tracer.hit,
+        sights: tracer.sights,
         calls: tracer.calls,
         paths: tracer.paths,
     })
@@ -83,6 +85,9 @@ struct Tracer {
     calls: BTreeMap<i64, usize>,
     paths: Vec<Vec<u8>>,
     hit: Option<When>,
+    sights: Vec<Sight>,
+    /// Who does not go on.
+    held: Option<Pid>,
     status: Option<ExitStatus>,
 }
 
@@ -102,6 +107,8 @@ impl Tracer {
             calls: BTreeMap::new(),
             paths: Vec::new(),
             hit: None,
+            sights: Vec::new(),
+            held: None,
             status: None,
         }
     }
@@ -137,7 +144,9 @@ impl Tracer {
             WaitStatus::Signaled(pid, signal, _) => self.end(pid, signal as i32),
             WaitStatus::PtraceSyscall(pid) => {
                 self.syscall(pid)?;
-                self.go_on(pid, None);
+                if self.held != Some(pid) {
+                    self.go_on(pid, None);
+                }
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
                 self.event(pid, event);
@@ -156,6 +165,7 @@ impl Tracer {
 
     fn end(&mut self, pid: Pid, raw: i32) {
         self.live.remove(&pid);
+        self.held = self.held.filter(|held| *held != pid);
         self.ended.insert(pid);
         if pid == self.main {
             self.status = Some(ExitStatus::from_raw(raw));
@@ -227,14 +237,45 @@ impl Tracer {
             Fault::Always { call, errno } if self.begun && call.number == number => {
                 self.fail(pid, registers, errno as i32);
             }
+            Fault::Hang { role, call }
+                if call.number == number && self.hit.is_none() && is_filtered(pid, role) =>
+            {
+                self.held = Some(pid);
+                self.note_hit(pid);
+            }
+            Fault::Look => self.look(pid, number),
+            Fault::Forbidden { role, call, with }
+                if call.number == number && self.hit.is_none() && is_filtered(pid, role) =>
+            {
+                self.replace(pid, registers, with);
+            }
             _ => {}
         }
     }
 
-    /// The kernel is given a call that does not exist; its answer is changed afterwards.
+    /// Where the program looks at what its processes hold: whenever one says something.
+    fn look(&mut self, pid: Pid, number: i64) {
+        if number == libc::SYS_sendmsg
+            && let Ok(sight) = Sight::of(pid)
+        {
+            self.sights.push(sight);
+        }
+    }
+
+    /// The kernel is given another call, with the arguments of this one.
+    fn replace(&mut self, pid: Pid, registers: &libc::user_regs_struct, with: Call) {
+        let mut registers = *registers;
+        registers.orig_rax = with.number as u64;
+        if ptrace::setregs(pid, registers).is_ok() {
+            self.note_hit(pid);
+        }
+    }
+
+    /// The kernel is given a call that does nothing and that no filter forbids; its answer
+    /// is changed afterwards.
     fn fail(&mut self, pid: Pid, registers: &libc::user_regs_struct, errno: i32) {
         let mut registers = *registers;
-        registers.orig_rax = u64::MAX;
+        registers.orig_rax = libc::SYS_getpid as u64;
         if ptrace::setregs(pid, registers).is_ok() {
             self.failing.insert(pid, errno);
             self.note_hit(pid);

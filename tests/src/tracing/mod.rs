@@ -7,9 +7,11 @@
 
 mod calls;
 mod follow;
+mod sight;
 
 pub use calls::{Call, named};
 pub use follow::run;
+pub use sight::Sight;
 
 use crate::programs::Output;
 use nix::errno::Errno;
@@ -36,6 +38,24 @@ pub enum Fault {
         /// The answer.
         errno: Errno,
     },
+    /// Nothing: what each process holds is noted whenever it sends a message.
+    Look,
+    /// The first call of a kind in a process of this name that has a filter becomes another call.
+    Forbidden {
+        /// The name of the process (`/proc/PID/comm`).
+        role: &'static str,
+        /// Which kind.
+        call: Call,
+        /// The call that is made in its place, with the same arguments.
+        with: Call,
+    },
+    /// A process of this name that has a filter stops for ever at the first call of a kind.
+    Hang {
+        /// The name of the process (`/proc/PID/comm`).
+        role: &'static str,
+        /// Which kind.
+        call: Call,
+    },
     /// SIGKILL to another process when the program begins this call, from 1.
     KillOther {
         /// Whom.
@@ -57,6 +77,8 @@ pub struct Traced {
     pub output: Output,
     /// Whether the fault came to pass; if so, when.
     pub hit: Option<When>,
+    /// What its processes held, with [`Fault::Look`].
+    pub sights: Vec<Sight>,
     /// How many calls there were, by number.
     pub calls: BTreeMap<i64, usize>,
     /// The path of every call that names one, in order.

@@ -1,0 +1,183 @@
+//! The builder: opens what was granted, runs the mount plan, hands over what it made.
+//!
+//! Kind: effect. What it gets from the planner it does not trust: the record is
+//! checked, the plan has to pass the simulator, the grants are the command line's.
+//! Everything it made ends with it, unless it was handed over.
+
+use super::message::{Answer, Done, Image, Refusal, SMALL, TASK, Task, bound};
+use super::planner::{grant, has_tree};
+use crate::cli::Options;
+use crate::contents::{self, ContentsError};
+use crate::failure::{Exit, Failure, OrExit};
+use crate::sources::{self, HostTable, Sources};
+use crate::{capabilities, host, privilege};
+use crux_image::contents::{ContentsReader, FormatError, Section};
+use crux_image::member::MemberKind;
+use crux_image::mounts::{Contents, Mounts, OwnFileSystem};
+use crux_mount::exec::{Built, BuiltNamespace, Pinning, Setup, execute};
+use crux_mount::plan::Plan;
+use crux_role::{Channel, ChannelError};
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+/// Everything that the builder does. It ends where the supervisor has gone.
+pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
+    let (image, files) = channel.receive::<Image>(bound(SMALL, MemberKind::ALL.len()))?;
+    let members = image.members.into_iter().zip(files).collect();
+    let (task, _) = channel.receive::<Task>(bound(TASK, 0))?;
+    match build(options, members, task) {
+        Ok((built, facts)) => {
+            let done = Done {
+                namespaces: built.namespaces.len() as u32,
+                terminals: built.terminals.len() as u32,
+                net: built.net.is_some(),
+                ipc: built.ipc.is_some(),
+                facts,
+            };
+            let all: Vec<BorrowedFd<'_>> = in_order(&built).collect();
+            channel.send(&Answer::Ok(done), &all)
+        }
+        Err(failure) => channel.send(&Answer::<Done>::Err(Refusal::from(failure)), &[]),
+    }
+}
+
+/// The descriptors of what was built; [`unpack`] takes them in the same order.
+fn in_order(built: &Built) -> impl Iterator<Item = BorrowedFd<'_>> {
+    built
+        .namespaces
+        .iter()
+        .flat_map(|ns| [ns.namespace.as_fd(), ns.root.as_fd(), ns.table.as_fd()])
+        .chain(built.terminals.iter().map(|fd| fd.as_fd()))
+        .chain(built.net.iter().map(|fd| fd.as_fd()))
+        .chain(built.ipc.iter().map(|fd| fd.as_fd()))
+}
+
+/// What the builder has handed over; none if the numbers do not fit.
+pub(crate) fn unpack(done: &Done, descriptors: Vec<OwnedFd>) -> Option<Built> {
+    let (namespaces, terminals) = (done.namespaces as usize, done.terminals as usize);
+    let more = usize::from(done.net) + usize::from(done.ipc);
+    let wanted = namespaces.checked_mul(3)?.checked_add(terminals)? + more;
+    if wanted != descriptors.len() || namespaces == 0 {
+        return None;
+    }
+    let mut next = descriptors.into_iter();
+    let mut namespace = || {
+        Some(BuiltNamespace {
+            namespace: next.next()?,
+            root: next.next()?,
+            table: next.next()?,
+        })
+    };
+    let namespaces = (0..namespaces)
+        .map(|_| namespace())
+        .collect::<Option<_>>()?;
+    Some(Built {
+        namespaces,
+        terminals: next.by_ref().take(terminals).collect(),
+        net: if done.net { next.next() } else { None },
+        ipc: if done.ipc { next.next() } else { None },
+    })
+}
+
+type Facts = Vec<Option<crux_mount::verify::External>>;
+
+fn build(
+    options: &Options,
+    members: Vec<(u32, OwnedFd)>,
+    task: Task,
+) -> Result<(Built, Facts), Failure> {
+    let Task { mounts, steps } = task;
+    // TRUST: whoever made the task may have been taken over by the image.
+    mounts.check().or_exit(Exit::Image)?;
+    let plan = Plan::received(&mounts, steps)
+        .map_err(|error| Failure::new(Exit::Image, format_args!("take over the plan: {error}")))?;
+    capabilities::check(&mounts)?;
+    let sources = privilege::as_operator(|| open_sources(options, &mounts))?;
+    let mut contents = open_contents(members, &mounts)?;
+    let Sources {
+        sources,
+        outside,
+        facts,
+        terminals,
+    } = sources;
+    // A step that fails on the image's contents is the image's fault.
+    let mut exit = Exit::Undone;
+    let mut fill = |own: &OwnFileSystem, root: BorrowedFd<'_>| match own.contents {
+        Contents::Tree(section) => fill_tree(root, section, contents.as_mut(), &mut exit),
+        Contents::Kernel | Contents::Terminals(_) => Ok(()),
+    };
+    let setup = Setup {
+        mounts: &mounts,
+        sources,
+        outside,
+        pinning: match options.pin {
+            Some(_) => Pinning::Wanted,
+            None => Pinning::NotWanted,
+        },
+        fill: &mut fill,
+    };
+    privilege::as_root_of_files()?;
+    let executed = execute(&plan, setup);
+    let mut built = executed.map_err(|error| Failure::new(exit, error))?;
+    built.terminals.extend(terminals);
+    Ok((built, facts))
+}
+
+fn open_sources(options: &Options, mounts: &Mounts) -> Result<Sources, Failure> {
+    let grants = grant(mounts, options)?;
+    let table = host::own_table()?;
+    sources::open(mounts, &grants, &HostTable::new(&table)).map_err(|problems| unfit(&problems))
+}
+
+fn unfit(problems: &[String]) -> Failure {
+    let count = problems.len();
+    let message = match problems {
+        [one] => format!("use a granted source: {one}"),
+        _ => format!("use {count} granted sources:\n  {}", problems.join("\n  ")),
+    };
+    Failure::new(Exit::Usage, message)
+}
+
+fn open_contents(
+    members: Vec<(u32, OwnedFd)>,
+    mounts: &Mounts,
+) -> Result<Option<ContentsReader>, Failure> {
+    if !mounts.origins.iter().any(has_tree) {
+        return Ok(None);
+    }
+    let (mut index, mut data) = (None, None);
+    for (kind, file) in members {
+        match MemberKind::from_number(kind) {
+            Some(MemberKind::ContentsIndex) => index = Some(File::from(file)),
+            Some(MemberKind::ContentsData) => data = Some(File::from(file)),
+            _ => {}
+        }
+    }
+    let (Some(index), Some(data)) = (index, data) else {
+        return Err(Failure::new(
+            Exit::Image,
+            "read the image: it has no contents",
+        ));
+    };
+    let contents = ContentsReader::new(index, data);
+    contents
+        .map(Some)
+        .map_err(|error| Failure::new(Exit::Image, format_args!("read the contents: {error}")))
+}
+
+fn fill_tree(
+    root: BorrowedFd<'_>,
+    section: Section,
+    reader: Option<&mut ContentsReader>,
+    exit: &mut Exit,
+) -> Result<(), String> {
+    let reader = reader.ok_or("the image has no contents")?;
+    contents::apply(root, section, reader).map_err(|error| {
+        if let ContentsError::Format(format) = &error
+            && !matches!(format, FormatError::Io { .. })
+        {
+            *exit = Exit::Image;
+        }
+        error.to_string()
+    })
+}

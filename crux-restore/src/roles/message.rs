@@ -1,0 +1,155 @@
+//! What the roles of a restore say to each other, in the order in which they do.
+//!
+//! Kind: pure. Each is a record of crux-image's codec, with a bound that the
+//! receiver sets. An answer is what was asked for, or why there is none.
+
+use crate::failure::{Exit, Failure};
+use crux_image::mounts::Mounts;
+use crux_mount::plan::Step;
+use crux_mount::verify::External;
+use crux_role::Bound;
+use serde::{Deserialize, Serialize};
+
+/// An answer of a role.
+pub(crate) type Answer<T> = Result<T, Refusal>;
+
+/// A failure on its way to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Refusal {
+    exit: u8,
+    message: String,
+}
+
+/// Bytes of a cause; a longer one is cut.
+const CAUSE: usize = 1 << 20;
+
+/// Members of an image; with their descriptors, and that of the host's table
+/// before them where there is to be a restore.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Image {
+    /// `MemberKind::number`
+    pub members: Vec<u32>,
+}
+
+/// What the planner has found.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Planned {
+    /// The plan in words, where only that was asked for.
+    Shown(String),
+    /// A [`Task`] follows, for the builder.
+    Task,
+}
+
+/// From the planner to the builder; the supervisor only carries it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub mounts: Mounts,
+    pub steps: Vec<Step>,
+}
+
+/// From the builder: how many descriptors of which kind came along, and what the sources were.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub namespaces: u32,
+    pub terminals: u32,
+    pub net: bool,
+    pub ipc: bool,
+    pub facts: Vec<Option<External>>,
+}
+
+/// To the planner, with a mountinfo of each namespace: is it as recorded?
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    pub facts: Vec<Option<External>>,
+}
+
+/// From the planner: it is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Verified {
+    pub namespaces: u64,
+    pub mounts: u64,
+}
+
+/// To the forker, with descriptors: the namespace, its root, and those of net and ipc.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Release {
+    pub net: bool,
+    pub ipc: bool,
+}
+
+/// To the forker, once it has pinned what was to be pinned.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Then {
+    /// Run COMMAND.
+    Command,
+    /// Take the pin away again, for this cause.
+    Undo(String),
+}
+
+/// Bytes of records whose size does not depend on the image, and of causes.
+pub(crate) const SMALL: u64 = 2 << 20;
+/// Bytes of a task: twice what a record of mounts may have.
+pub(crate) const TASK: u64 = 512 << 20;
+/// Bytes of the facts on all sources.
+pub(crate) const FACTS: u64 = 256 << 20;
+
+/// A bound.
+pub(crate) fn bound(bytes: u64, descriptors: usize) -> Bound {
+    Bound { bytes, descriptors }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let mut message = failure.message;
+        let end = (0..=CAUSE.min(message.len())).rfind(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or(0));
+        Self {
+            exit: failure.exit as u8,
+            message,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    /// TRUST: the message may come from a role that was taken over. It goes to a
+    /// terminal: nothing in it controls one.
+    fn from(refusal: Refusal) -> Self {
+        let exits = [
+            Exit::Usage,
+            Exit::Obstacle,
+            Exit::Lacking,
+            Exit::Image,
+            Exit::Uncertain,
+        ];
+        let exit = exits.into_iter().find(|exit| *exit as u8 == refusal.exit);
+        Self::new(exit.unwrap_or(Exit::Undone), printable(&refusal.message))
+    }
+}
+
+/// Without control characters, but for the ends of lines.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() && c != '\n' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_cannot_control_a_terminal_or_make_up_an_exit_code() {
+        let refusal = Refusal {
+            exit: 0,
+            message: "a\x1b]0;b\nc".into(),
+        };
+        let failure = Failure::from(refusal);
+        assert_eq!(failure.exit, Exit::Undone);
+        assert_eq!(failure.message, "a\u{fffd}]0;b\nc");
+    }
+}

@@ -1,0 +1,276 @@
+//! What each role of a restore holds: capabilities and system calls.
+//!
+//! Kind: pure. docs/privileges.md has the same as a table, which a test holds to this.
+
+use crux_role::{Bounding, Capability, Condition, Filter, FilterError, Spec, Stdio};
+use std::time::Duration;
+
+use Capability::{
+    CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SETGID,
+    CAP_SETPCAP, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
+};
+
+/// What the planner keeps.
+pub const PLANNER: &[Capability] = &[];
+/// What the supervisor keeps once the others are there.
+pub const SUPERVISOR: &[Capability] = &[];
+/// What the builder keeps.
+pub const BUILDER: &[Capability] = &[
+    CAP_SYS_ADMIN,
+    CAP_SYS_CHROOT,
+    CAP_CHOWN,
+    CAP_DAC_OVERRIDE,
+    CAP_FOWNER,
+    CAP_FSETID,
+    CAP_MKNOD,
+    CAP_SETFCAP,
+    CAP_SETUID,
+    CAP_SETGID,
+    CAP_SETPCAP,
+];
+/// What the forker keeps.
+pub const FORKER: &[Capability] = &[CAP_SYS_ADMIN, CAP_SYS_CHROOT];
+/// Those of them that open files of others; an operator who is not root opens with
+/// nothing but permissions of his own.
+pub const FILES: &[Capability] = &[CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN, CAP_FSETID];
+
+/// The planner.
+pub(crate) fn planner(patience: Duration) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "planner",
+        keep: PLANNER,
+        bounding: Bounding::Dropped,
+        filter: Some(planner_filter().compile()?),
+        stdio: Stdio::Errors,
+        patience,
+    })
+}
+
+/// The builder.
+pub(crate) fn builder(patience: Duration) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "builder",
+        keep: BUILDER,
+        bounding: Bounding::Dropped,
+        filter: Some(builder_filter().compile()?),
+        stdio: Stdio::Errors,
+        patience,
+    })
+}
+
+/// The forker. No filter: COMMAND would inherit it.
+pub(crate) fn forker(patience: Duration) -> Spec {
+    Spec {
+        name: "forker",
+        keep: FORKER,
+        bounding: Bounding::Callers,
+        filter: None,
+        stdio: Stdio::Callers,
+        patience,
+    }
+}
+
+/// Memory, messages, and the end.
+fn base() -> Filter {
+    Filter::default()
+        .allow(&[
+            libc::SYS_brk,
+            libc::SYS_clock_gettime,
+            libc::SYS_close,
+            libc::SYS_exit,
+            libc::SYS_exit_group,
+            libc::SYS_futex,
+            libc::SYS_getpid,
+            libc::SYS_getrandom,
+            libc::SYS_gettid,
+            libc::SYS_madvise,
+            libc::SYS_mremap,
+            libc::SYS_munmap,
+            libc::SYS_read,
+            libc::SYS_recvmsg,
+            libc::SYS_restart_syscall,
+            libc::SYS_rt_sigaction,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_rt_sigreturn,
+            libc::SYS_sched_yield,
+            libc::SYS_sendmsg,
+            libc::SYS_sigaltstack,
+            libc::SYS_tgkill,
+            libc::SYS_write,
+            libc::SYS_writev,
+        ])
+        .when(libc::SYS_mmap, &[no_code()])
+        .when(libc::SYS_mprotect, &[no_code()])
+        // Debug builds of std look whether a descriptor that they close is open.
+        .one_of(libc::SYS_fcntl, 1, &[libc::F_GETFD as u32])
+}
+
+/// No memory becomes code.
+fn no_code() -> Condition {
+    Condition::Bits(2, libc::PROT_EXEC as u32, 0)
+}
+
+/// Of the planner.
+pub fn planner_filter() -> Filter {
+    let duplicate = libc::F_DUPFD_CLOEXEC as u32;
+    base()
+        .allow(&[
+            libc::SYS_fstat,
+            libc::SYS_lseek,
+            libc::SYS_pread64,
+            libc::SYS_readv,
+        ])
+        // Of a descriptor, not of a path.
+        .when(
+            libc::SYS_statx,
+            &[Condition::Bits(2, EMPTY_PATH, EMPTY_PATH)],
+        )
+        // std asks with no path at all whether the kernel knows the call.
+        .when(libc::SYS_statx, &[Condition::Is(1, 0)])
+        .when(
+            libc::SYS_newfstatat,
+            &[Condition::Bits(3, EMPTY_PATH, EMPTY_PATH)],
+        )
+        .one_of(libc::SYS_fcntl, 1, &[duplicate])
+}
+
+const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
+
+/// Of the supervisor, once the others are there and the image is open.
+pub fn supervisor_filter() -> Filter {
+    base()
+        .allow(&[libc::SYS_kill, libc::SYS_wait4])
+        .when(libc::SYS_ioctl, &[Condition::Is(1, libc::TCGETS as u32)])
+        .when(
+            libc::SYS_setsockopt,
+            &[Condition::Is(1, libc::SOL_SOCKET as u32)],
+        )
+}
+
+/// Of the builder.
+pub fn builder_filter() -> Filter {
+    let base = base().allow(&[
+        // Mounts.
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fsopen,
+        libc::SYS_fspick,
+        libc::SYS_mount_setattr,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_pivot_root,
+        libc::SYS_setns,
+        libc::SYS_umount2,
+        // Places.
+        libc::SYS_chdir,
+        libc::SYS_chroot,
+        libc::SYS_fchdir,
+        // Files.
+        libc::SYS_fchmod,
+        libc::SYS_fchmodat,
+        libc::SYS_fchown,
+        libc::SYS_fchownat,
+        libc::SYS_fsetxattr,
+        libc::SYS_fstat,
+        libc::SYS_fstatfs,
+        libc::SYS_ftruncate,
+        libc::SYS_linkat,
+        libc::SYS_lseek,
+        libc::SYS_lsetxattr,
+        libc::SYS_mkdirat,
+        libc::SYS_mknodat,
+        libc::SYS_newfstatat,
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_pread64,
+        libc::SYS_pwrite64,
+        libc::SYS_readlinkat,
+        libc::SYS_statx,
+        libc::SYS_symlinkat,
+        libc::SYS_unlinkat,
+        libc::SYS_utimensat,
+        // Who it is, and processes for single steps.
+        libc::SYS_capget,
+        libc::SYS_capset,
+        libc::SYS_getppid,
+        libc::SYS_getuid,
+        libc::SYS_set_robust_list,
+        libc::SYS_setfsgid,
+        libc::SYS_setfsuid,
+        libc::SYS_wait4,
+    ]);
+    arguments(base)
+}
+
+/// Calls of the builder whose arguments matter.
+fn arguments(filter: Filter) -> Filter {
+    let word = |flag: i32| flag as u32;
+    let kinds = [
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWNET,
+        libc::CLONE_NEWIPC,
+    ];
+    // A fork, and nothing that shares or makes namespaces.
+    let fork = libc::CLONE_CHILD_CLEARTID | libc::CLONE_CHILD_SETTID | libc::SIGCHLD;
+    filter
+        .one_of(libc::SYS_unshare, 0, &kinds.map(word))
+        .one_of(libc::SYS_clone, 0, &[word(fork), word(libc::SIGCHLD)])
+        .one_of(libc::SYS_socketpair, 0, &[word(libc::AF_UNIX)])
+        .one_of(
+            libc::SYS_fcntl,
+            1,
+            &[libc::F_DUPFD_CLOEXEC, libc::F_GETFL].map(word),
+        )
+        .one_of(
+            libc::SYS_prctl,
+            0,
+            &[
+                libc::PR_GET_SECUREBITS,
+                libc::PR_SET_SECUREBITS,
+                libc::PR_SET_PDEATHSIG,
+            ]
+            .map(word),
+        )
+        .one_of(libc::SYS_ioctl, 1, &IOCTLS)
+}
+
+/// `NS_GET_MNTNS_ID` (ioctl_nsfs(2)), and those of ptys (ioctl_tty(2)).
+const IOCTLS: [u32; 4] = [
+    0x8008_b705,
+    libc::TIOCGPTN as u32,
+    libc::TIOCSPTLCK as u32,
+    libc::TIOCGPTPEER as u32,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_compiles() {
+        for filter in [planner_filter(), supervisor_filter(), builder_filter()] {
+            assert_eq!(filter.compile().unwrap(), filter.compile().unwrap());
+        }
+    }
+
+    #[test]
+    fn no_role_that_reads_an_image_opens_executes_or_connects() {
+        let calls = [
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_socket,
+            libc::SYS_connect,
+            libc::SYS_ptrace,
+            libc::SYS_bpf,
+            libc::SYS_mount,
+        ];
+        for call in calls {
+            for filter in [planner_filter(), supervisor_filter(), builder_filter()] {
+                assert!(!filter.lists(call), "{call}");
+            }
+        }
+        assert!(!planner_filter().lists(libc::SYS_openat));
+        assert!(!supervisor_filter().lists(libc::SYS_openat));
+    }
+}

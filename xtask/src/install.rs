@@ -1,0 +1,75 @@
+//! `cargo xtask install`: the executables, with no more privilege than they use.
+//!
+//! Kind: shell. crux-dump and crux-restore belong to root:crux, mode 0750, with file
+//! capabilities; crux-image has none and is anybody's.
+
+use crate::cargo::{cargo, succeed, workspace};
+use anyhow::{Context as _, Result, ensure};
+use crux_restore::roles::spec;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Who may run them.
+const GROUP: &str = "crux";
+/// What crux-dump needs (its check names each, and what it is for).
+const DUMP: &str = "cap_sys_admin,cap_sys_chroot,cap_sys_ptrace,cap_dac_read_search=ep";
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// They go into DIR/bin
+    #[arg(long, value_name = "DIR", default_value = "/usr/local")]
+    prefix: PathBuf,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "file capabilities are root's to give: run it as root"
+    );
+    succeed(&mut cargo(["build", "--release", "--bins"]))?;
+    if !group_exists()? {
+        succeed(Command::new("groupadd").args(["--system", GROUP]))?;
+    }
+    let bin = options.prefix.join("bin");
+    fs::create_dir_all(&bin).with_context(|| format!("failed to make {}", bin.display()))?;
+    place(&bin, "crux-image", None)?;
+    place(&bin, "crux-dump", Some(DUMP))?;
+    place(&bin, "crux-restore", Some(&restore()))?;
+    println!(
+        "installed in {}; members of group {GROUP} may dump and restore",
+        bin.display()
+    );
+    Ok(())
+}
+
+/// What its roles hold together.
+fn restore() -> String {
+    let all = spec::BUILDER.iter().chain(spec::FORKER);
+    let mut names: Vec<_> = all.map(|one| one.to_string().to_lowercase()).collect();
+    names.sort_unstable();
+    names.dedup();
+    format!("{}=ep", names.join(","))
+}
+
+fn group_exists() -> Result<bool> {
+    let found = Command::new("getent").args(["group", GROUP]).output();
+    Ok(found.context("failed to start getent")?.status.success())
+}
+
+/// Under another name until it is as it has to be: nobody runs it half made.
+fn place(bin: &Path, name: &str, capabilities: Option<&str>) -> Result<()> {
+    let built = workspace().join("target/release").join(name);
+    let (new, last) = (bin.join(format!(".{name}.new")), bin.join(name));
+    fs::copy(&built, &new).with_context(|| format!("failed to copy {}", built.display()))?;
+    let mode = if capabilities.is_some() { 0o750 } else { 0o755 };
+    if let Some(capabilities) = capabilities {
+        succeed(Command::new("chown").arg(format!("root:{GROUP}")).arg(&new))?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+        succeed(Command::new("setcap").arg(capabilities).arg(&new))?;
+    } else {
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+    }
+    fs::rename(&new, &last).with_context(|| format!("failed to make {}", last.display()))
+}
