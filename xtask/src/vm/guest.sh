@@ -24,7 +24,8 @@ groups=/sys/fs/cgroup
 $b mount -t tmpfs -o nosuid,nodev,noexec,mode=755 tmpfs $groups
 for name in cpu cpuacct cpuset memory devices freezer blkio pids; do
     $b mkdir $groups/$name
-    $b mount -t cgroup -o nosuid,nodev,noexec,$name cgroup $groups/$name
+    # Newer kernels are without some of version 1.
+    $b mount -t cgroup -o nosuid,nodev,noexec,$name cgroup $groups/$name || $b rmdir $groups/$name
 done
 $b mkdir $groups/systemd $groups/unified
 $b mount -t cgroup -o nosuid,nodev,noexec,none,name=systemd cgroup $groups/systemd
