@@ -24,18 +24,36 @@ pub fn look(pid: u32, policy: &Policy, features: &Features) -> Result<Judged, Du
     Err(DumpError::Changing(pid))
 }
 
+/// An image that was written.
+#[derive(Debug)]
+pub struct Dumped {
+    /// Its id.
+    pub id: ImageId,
+    /// What is in it.
+    pub mounts: Mounts,
+    /// How many mounts above a chroot were left out.
+    pub left_out: usize,
+}
+
 /// Writes the image of the container of `pid` to `path`.
 pub fn dump(
     pid: u32,
     path: &Path,
     policy: &Policy,
     features: &Features,
-) -> Result<(ImageId, Mounts), DumpError> {
+) -> Result<Dumped, DumpError> {
     for _ in 0..TRIES {
         let (collected, judged) = begin(pid, policy, features)?;
+        let left_out = judged.left_out;
         let unchanged = || collect::is_unchanged(&collected, features);
         match write::write(path, &collected, judged, unchanged) {
-            Ok(Outcome::Written { id, mounts }) => return Ok((id, mounts)),
+            Ok(Outcome::Written { id, mounts }) => {
+                return Ok(Dumped {
+                    id,
+                    mounts,
+                    left_out,
+                });
+            }
             Ok(Outcome::Changed) => {}
             // The contents of a mount that has gone meanwhile cannot be reached.
             Err(

@@ -9,4 +9,4 @@ pub mod judge;
 mod sys;
 mod write;
 
-pub use dump::{dump, look};
+pub use dump::{Dumped, dump, look};

@@ -101,21 +101,26 @@ fn policy(options: &Options) -> anyhow::Result<Policy> {
 fn run(options: &Options, policy: &Policy) -> Result<String, DumpError> {
     check_capabilities()?;
     let features = Features::probe();
-    let (id, mounts) = match (&options.images, options.dry_run) {
+    let (id, mounts, left_out) = match (&options.images, options.dry_run) {
         (Some(images), false) => {
-            let (id, mounts) = crux_dump::dump(options.pid, images, policy, &features)?;
-            (Some(id), mounts)
+            let dumped = crux_dump::dump(options.pid, images, policy, &features)?;
+            (Some(dumped.id), dumped.mounts, dumped.left_out)
         }
-        _ => (
-            None,
-            crux_dump::look(options.pid, policy, &features)?.mounts,
-        ),
+        _ => {
+            let judged = crux_dump::look(options.pid, policy, &features)?;
+            (None, judged.mounts, judged.left_out)
+        }
     };
+    if left_out > 0 {
+        say(format_args!(
+            "Note: {left_out} mounts that its root directory does not reach (chroot) are left out\n"
+        ));
+    }
     let id = id.map(|id| id.to_string());
     Ok(match (options.json, options.dry_run) {
         (true, _) => format!(
             "{}\n",
-            json!({ "written": id.is_some(), "image": id, "mounts": render::mounts_record(&mounts) })
+            json!({ "written": id.is_some(), "image": id, "left_out": left_out, "mounts": render::mounts_record(&mounts) })
         ),
         (false, true) => render::tree(&mounts),
         (false, false) => String::new(),

@@ -23,7 +23,7 @@ pub use peel::PeelError;
 pub use process::Process;
 pub use wishes::check as check_wishes;
 
-use crate::judge::{ForeignTable, NamespaceId, RootPlace, Seen, SeenNamespace};
+use crate::judge::{ForeignTable, NamespaceId, Seen, SeenNamespace};
 use crux_mount::features::Features;
 use crux_mount::ids::MountId;
 use crux_mount::mountinfo::Entry;
@@ -74,22 +74,23 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
         let owner = users.owner(process, &processes)?;
         let unreached = unreached(process, &space)?;
         let (place, root) = (space.root.place, space.root.mount);
-        let table = with_idmaps(space);
+        let mut table = with_idmaps(space);
+        if place == observe::RootPlace::Directory {
+            let pid = process.pid;
+            let first = beyond::chrooted(process, root);
+            let first = first.map_err(|error| DumpError::Beyond { pid, error })?;
+            table.splice(..0, first);
+        }
         let found = roots::look(process, &table)?;
         seen.roots.extend(&found.facts);
         seen.unlooked.extend(found.failures.iter().cloned());
         roots.push(found);
-        let root_place = match place {
-            observe::RootPlace::MountRoot => RootPlace::MountRoot,
-            observe::RootPlace::Directory => RootPlace::Beneath,
-        };
         let (net, ipc) = (process.net, process.ipc);
         let pid = process.pid;
         seen.container.push(SeenNamespace {
             pid,
             table,
             root,
-            root_place,
             unreached,
             owner,
             net,

@@ -92,7 +92,8 @@ pub(super) fn visible(process: &Process, entry: &Entry) -> Result<(OwnedFd, File
     let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
     let fd = inside::open_across(process.root.as_fd(), &path).map_err(|error| error.to_string())?;
     let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
-    match stat.mount == entry.id && stat.is_mount_root {
+    // The root directory itself may be one that was chrooted to.
+    match stat.mount == entry.id && (stat.is_mount_root || path.is_root()) {
         true => Ok((fd, stat)),
         false => Err("another mount hides it".to_owned()),
     }
@@ -109,7 +110,7 @@ pub(super) fn counterpart(
     let fd = inside::open_across(copy, &path).map_err(|error| error.to_string())?;
     let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
     let same = (stat.device, stat.ino) == (entry.device, fact.inode);
-    match same && stat.is_mount_root {
+    match same && (stat.is_mount_root || path.is_root()) {
         true => Ok(fd),
         false => Err("another mount hides it now".to_owned()),
     }

@@ -26,7 +26,7 @@ mod work;
 
 pub use obstacle::{Cause, Obstacle, Place};
 pub use policy::{Declared, Policy, PolicyError, SlaveMap, Undeclared};
-pub use seen::{Fill, ForeignTable, NamespaceId, RootFact, RootPlace, Seen, SeenNamespace};
+pub use seen::{Fill, ForeignTable, NamespaceId, RootFact, Seen, SeenNamespace};
 pub use tree::Tree;
 pub use work::{ContentsWork, Orphan, SeenMount, View, WishCheck};
 
@@ -49,6 +49,8 @@ pub struct Judged {
     pub contents: Vec<ContentsWork>,
     /// Paths of the host to check before they are recorded as wishes.
     pub wishes: Vec<WishCheck>,
+    /// How many mounts are out of reach of the container's root directories (chroot), and left out.
+    pub left_out: usize,
 }
 
 /// Judges what was seen. All obstacles are found in one go, unless a table is no tree.
@@ -117,20 +119,9 @@ pub fn judge(seen: &Seen, policy: &Policy) -> Result<Judged, Vec<Obstacle>> {
 fn trees(seen: &Seen, obstacles: &mut Vec<Obstacle>) -> Vec<Tree> {
     let mut trees = Vec::with_capacity(seen.container.len());
     for space in &seen.container {
-        if space.unreached > 0 {
-            let cause = Cause::Unreached {
-                pid: space.pid,
-                count: space.unreached,
-            };
-            obstacles.push(Obstacle::general(cause));
-        }
-        if space.root_place == RootPlace::Beneath {
-            obstacles.push(Obstacle::general(Cause::Chrooted(space.pid)));
-        } else {
-            match Tree::new(space.pid, &space.table) {
-                Ok(tree) => trees.push(tree),
-                Err(obstacle) => obstacles.push(obstacle),
-            }
+        match Tree::new(space.pid, &space.table) {
+            Ok(tree) => trees.push(tree),
+            Err(obstacle) => obstacles.push(obstacle),
         }
     }
     trees

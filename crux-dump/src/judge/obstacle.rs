@@ -129,21 +129,9 @@ pub enum Cause {
         /// In which way.
         what: String,
     },
-    /// The root directory is not the root of a mount.
-    #[error(
-        "the root directory of process {0} is not the root of a mount (chroot), so its mount table is not whole"
-    )]
+    /// The mount that the root directory is on is nowhere to be seen.
+    #[error("the mount that the root directory of process {0} is on is not in its mount table")]
     Chrooted(u32),
-    /// Mounts that are in the namespace and not in the table.
-    #[error(
-        "{count} mounts of its namespace cannot be reached from the root directory of process {pid} (chroot)"
-    )]
-    Unreached {
-        /// Whose table.
-        pid: u32,
-        /// How many.
-        count: usize,
-    },
     /// `--external NAME=MOUNTPOINT` with nothing there.
     #[error("--external {name}={}: no mount of the container is there", Escaped(.mountpoint))]
     NothingToDeclare {

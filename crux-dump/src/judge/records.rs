@@ -49,6 +49,12 @@ pub(super) fn assemble(
         mounts,
         contents,
         wishes,
+        left_out: given
+            .seen
+            .container
+            .iter()
+            .map(|space| space.unreached)
+            .sum(),
     }
 }
 

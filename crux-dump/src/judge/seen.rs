@@ -40,10 +40,8 @@ pub struct SeenNamespace {
     pub table: Vec<Entry>,
     /// The mount that the root directory of that task is on.
     pub root: MountId,
-    /// Whether the root directory is the root of that mount.
-    pub root_place: RootPlace,
-    /// How many mounts the kernel lists that the table does not show, those beneath the root
-    /// directory itself aside: they are in nobody's way.
+    /// How many mounts the namespace has that the table does not show (chroot), those beneath the
+    /// root directory itself aside.
     pub unreached: usize,
     /// Its owner, where that is not the dumper's own user namespace.
     pub owner: Option<UserNsIndex>,
@@ -51,15 +49,6 @@ pub struct SeenNamespace {
     pub net: NamespaceId,
     /// The ipc namespace of its task.
     pub ipc: NamespaceId,
-}
-
-/// Where in its mount a task's root directory is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RootPlace {
-    /// At the mount's root.
-    MountRoot,
-    /// In a directory beneath it (chroot(2)).
-    Beneath,
 }
 
 /// The table of a mount namespace that is neither the container's nor the dumper's.

@@ -56,12 +56,10 @@ fn seen(tables: Vec<Vec<Entry>>, host: Vec<Entry>) -> Seen {
             .map_or(MountId(0), |entry| entry.id);
         let (net, ipc) = (NamespaceId(7), NamespaceId(8));
         let pid = 100 + u32::try_from(at).unwrap();
-        let root_place = RootPlace::MountRoot;
         seen.container.push(SeenNamespace {
             pid,
             table,
             root,
-            root_place,
             unreached: 0,
             owner: None,
             net,
@@ -213,7 +211,7 @@ fn the_root_is_the_mount_that_the_task_is_in() {
         judge(&seen, &auto()).unwrap().mounts.namespaces[0].root.0,
         1
     );
-    seen.container[0].root_place = RootPlace::Beneath;
+    seen.container[0].root = MountId(12);
     assert_eq!(causes(&seen, &auto()), [Cause::Chrooted(100)]);
 }
 
