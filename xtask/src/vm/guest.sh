@@ -3,6 +3,8 @@
 # modules, the tests, and the end. It stays the first process, to reap orphans.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/busybox HOME=/root
 b=/bin/busybox
+# As systemd does it; the kernel's own is 4096.
+ulimit -Hn 524288
 $b mount -t proc -o nosuid,nodev,noexec proc /proc
 $b mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 $b mount -t devtmpfs -o nosuid,mode=755 udev /dev
