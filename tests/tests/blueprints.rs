@@ -42,7 +42,7 @@ fn root_lxc5_container_has_the_table_that_was_seen() {
 fn root_systemd_container_has_the_table_that_was_seen() {
     Lab::test(Setup::ROOT, |lab| {
         let (container, _host) = systemd::start(lab)?;
-        same_shape(systemd::TABLE, container.pid);
+        same_shape(&systemd::table(), container.pid);
         Ok(())
     });
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use crux_tests::mounting::{self, Depth};
 use crux_tests::scenario::{self, AUTO, Case, all_survive};
-use crux_tests::{Lab, Setup, Site};
+use crux_tests::{Lab, Setup, Site, Table};
 use nix::sched::CloneFlags;
 use std::fs;
 use std::os::fd::AsRawFd as _;
@@ -147,8 +147,17 @@ fn survives(name: &'static str, options: &'static str, workload: &'static str) {
 fn container(lab: &Lab, name: &str, options: &str) -> Result<crux_tests::Container> {
     let mut spec = crux_tests::Spec::new(lab.root("root")?);
     spec.namespaces = CloneFlags::empty();
-    let build = |site: &Site<'_>| site.mount(name, name, "/on", CAREFUL, options);
+    let source = source(name)?;
+    let build = |site: &Site<'_>| site.mount(name, &source, "/on", CAREFUL, options);
     crux_tests::Container::start(lab, &spec, build, || Ok(()))
+}
+
+/// What there is once in a machine is bound from the host, and called what it is there:
+/// Debian's /dev is a devtmpfs called udev.
+fn source(name: &str) -> Result<String> {
+    let host = Table::own()?;
+    let known = host.0.iter().find(|entry| entry.fs_type == name);
+    Ok(known.map_or(name, |entry| &entry.source).to_owned())
 }
 
 #[test]

@@ -3,6 +3,8 @@
 # modules, the tests, and the end. It stays the first process, to reap orphans.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/busybox HOME=/root
 b=/bin/busybox
+# As systemd does it; the kernel's own is 4096.
+ulimit -Hn 524288
 $b mount -t proc -o nosuid,nodev,noexec proc /proc
 $b mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 $b mount -t devtmpfs -o nosuid,mode=755 udev /dev
@@ -24,7 +26,8 @@ groups=/sys/fs/cgroup
 $b mount -t tmpfs -o nosuid,nodev,noexec,mode=755 tmpfs $groups
 for name in cpu cpuacct cpuset memory devices freezer blkio pids; do
     $b mkdir $groups/$name
-    $b mount -t cgroup -o nosuid,nodev,noexec,$name cgroup $groups/$name
+    # Newer kernels are without some of version 1.
+    $b mount -t cgroup -o nosuid,nodev,noexec,$name cgroup $groups/$name || $b rmdir $groups/$name
 done
 $b mkdir $groups/systemd $groups/unified
 $b mount -t cgroup -o nosuid,nodev,noexec,none,name=systemd cgroup $groups/systemd
