@@ -3,7 +3,7 @@
 //! Kind: effect.
 
 use super::ContentsError;
-use super::sys::set_quiet;
+use crux_mount::sys;
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -33,7 +33,9 @@ fn clone(file: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
     let call = "open_tree(root, \"\", AT_EMPTY_PATH|OPEN_TREE_CLONE)";
     let tree = open_tree(file, c"", flags).map_err(|errno| loud(call, errno))?;
     let call = "mount_setattr(clone, \"\", AT_EMPTY_PATH, RDONLY)";
-    set_quiet(tree.as_fd()).map_err(|errno| loud(call, errno))?;
+    // Flags for access times alone may be locked; a read-only mount does not update them either.
+    sys::mount_setattr(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, None)
+        .map_err(|error| loud(call, error.errno()))?;
     Ok(tree)
 }
 
