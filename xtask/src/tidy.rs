@@ -14,12 +14,19 @@ const VAGUE: [&str; 6] = ["util", "utils", "common", "helpers", "helper", "misc"
 const LICENCES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
 
 /// Which of our packages a package may depend on.
-const DIRECTION: [(&str, &[&str]); 5] = [
+const DIRECTION: [(&str, &[&str]); 6] = [
     ("crux-image", &[]),
     ("crux-mount", &["crux-image"]),
     ("crux-role", &["crux-image", "crux-mount"]),
-    ("crux-dump", &["crux-image", "crux-mount", "crux-role"]),
-    ("crux-restore", &["crux-image", "crux-mount", "crux-role"]),
+    ("crux-script", &[]),
+    (
+        "crux-dump",
+        &["crux-image", "crux-mount", "crux-role", "crux-script"],
+    ),
+    (
+        "crux-restore",
+        &["crux-image", "crux-mount", "crux-role", "crux-script"],
+    ),
 ];
 
 /// A file, with its path from the top of the workspace.
