@@ -6,6 +6,7 @@ use crate::codec::CodecError;
 use crate::member::HeaderError;
 use crate::mounts::MountsError;
 use crate::path::Escaped;
+use crate::tasks::TasksError;
 use rustix::io::Errno;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -96,6 +97,19 @@ pub enum Problem {
     /// The record means nothing.
     #[error(transparent)]
     Mounts(#[from] MountsError),
+    /// The record of tasks breaks a rule.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+    /// Pages are said to be where the file has none.
+    #[error(
+        "ends at {length} bytes, before the pages that the record of tasks names (to {needed})"
+    )]
+    PagesEnd {
+        /// How long the file is.
+        length: u64,
+        /// How long it has to be.
+        needed: u64,
+    },
     /// The inventory means nothing.
     #[error("{0}")]
     Inventory(String),

@@ -14,3 +14,4 @@ pub mod member;
 pub mod mounts;
 pub mod path;
 pub mod render;
+pub mod tasks;

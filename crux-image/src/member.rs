@@ -20,6 +20,10 @@ pub enum MemberKind {
     ContentsIndex,
     /// The data of those files: raw, page-aligned, without a header.
     ContentsData,
+    /// [`crate::tasks::Tasks`].
+    Tasks,
+    /// Pages of memory: raw, page-aligned, without a header.
+    Pages,
 }
 
 /// How a member is laid out.
@@ -33,11 +37,13 @@ pub enum Layout {
 
 impl MemberKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Inventory,
         Self::Mounts,
         Self::ContentsIndex,
         Self::ContentsData,
+        Self::Tasks,
+        Self::Pages,
     ];
 
     /// The number in headers and in the inventory.
@@ -47,6 +53,8 @@ impl MemberKind {
             Self::Mounts => 2,
             Self::ContentsIndex => 3,
             Self::ContentsData => 4,
+            Self::Tasks => 5,
+            Self::Pages => 6,
         }
     }
 
@@ -62,6 +70,8 @@ impl MemberKind {
             Self::Mounts => "mounts.crux",
             Self::ContentsIndex => "contents.crux",
             Self::ContentsData => "contents.raw",
+            Self::Tasks => "tasks.crux",
+            Self::Pages => "pages.raw",
         }
     }
 
@@ -73,9 +83,9 @@ impl MemberKind {
     /// How it is laid out.
     pub fn layout(self) -> Layout {
         match self {
-            Self::Inventory | Self::Mounts => Layout::Record,
+            Self::Inventory | Self::Mounts | Self::Tasks => Layout::Record,
             // The index has a header of its own, which its writer completes last.
-            Self::ContentsIndex | Self::ContentsData => Layout::Raw,
+            Self::ContentsIndex | Self::ContentsData | Self::Pages => Layout::Raw,
         }
     }
 
@@ -85,7 +95,8 @@ impl MemberKind {
             Self::Inventory => 1 << 20,
             Self::Mounts => 128 << 20,
             Self::ContentsIndex => 1 << 40,
-            Self::ContentsData => i64::MAX as u64,
+            Self::ContentsData | Self::Pages => i64::MAX as u64,
+            Self::Tasks => 256 << 20,
         }
     }
 }

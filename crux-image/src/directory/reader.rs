@@ -11,6 +11,7 @@ use crate::error::{ImageError, Problem};
 use crate::inventory::{Inventory, MemberEntry};
 use crate::member::{HEADER_LENGTH, Header, HeaderError, MemberKind};
 use crate::mounts::Mounts;
+use crate::tasks::Tasks;
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::Read;
@@ -101,6 +102,22 @@ impl ImageReader {
             codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
         mounts.check().map_err(|error| self.fail(kind, error))?;
         Ok(mounts)
+    }
+
+    /// The record of tasks, checked; none where the image is one of mounts only.
+    pub fn tasks(&self, mounts: &Mounts) -> Result<Option<Tasks>, ImageError> {
+        let kind = MemberKind::Tasks;
+        let Some(entry) = self.inventory.entry(kind) else {
+            return Ok(None);
+        };
+        let payload =
+            read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
+        let tasks: Tasks =
+            codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
+        tasks
+            .check(mounts)
+            .map_err(|error| self.fail(kind, error))?;
+        Ok(Some(tasks))
     }
 
     /// Opens a raw member; its length is as the inventory says.

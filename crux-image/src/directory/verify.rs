@@ -8,6 +8,7 @@ use crate::error::{ImageError, Problem};
 use crate::member::MemberKind;
 use crate::mounts::{Contents, Origin};
 use crate::path::Escaped;
+use std::io::Read as _;
 
 /// What was found of one member.
 #[derive(Debug)]
@@ -81,8 +82,42 @@ impl ImageReader {
                     .try_for_each(|entry| entry.map(drop))
             }),
             MemberKind::ContentsData => self.verify_contents(kind, ContentsReader::verify),
+            MemberKind::Tasks => self
+                .mounts()
+                .and_then(|mounts| self.tasks(&mounts).map(drop)),
+            MemberKind::Pages => self.verify_pages(),
         };
         whole.map(|()| Finding::Whole)
+    }
+
+    /// All pages that the record of tasks names are there, and are those that were written.
+    fn verify_pages(&self) -> Result<(), ImageError> {
+        let kind = MemberKind::Pages;
+        let entry = self.entry(kind)?;
+        let (mut file, mut hasher) = (self.raw(kind)?, crc32fast::Hasher::new());
+        let needed = match self.tasks(&self.mounts()?)? {
+            Some(tasks) => tasks.pages_end(),
+            None => 0,
+        };
+        let length = entry.length;
+        if needed > length {
+            return Err(self.fail(kind, Problem::PagesEnd { length, needed }));
+        }
+        let Some(expected) = entry.checksum else {
+            return Ok(());
+        };
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = file.read(&mut buffer);
+            match read.map_err(|error| self.fail(kind, Problem::io("read(pages)", &error)))? {
+                0 => break,
+                size => hasher.update(&buffer[..size]),
+            }
+        }
+        match hasher.finalize() {
+            found if found == expected => Ok(()),
+            found => Err(self.fail(kind, Problem::Checksum { found, expected })),
+        }
     }
 
     /// Reads every tree that a file system of the image holds.

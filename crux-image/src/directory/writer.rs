@@ -7,6 +7,7 @@ use crate::error::{ImageError, Problem};
 use crate::inventory::{ImageFacts, ImageId, Inventory, MemberEntry};
 use crate::member::{HEADER_LENGTH, Header, Layout, MemberKind};
 use crate::mounts::Mounts;
+use crate::tasks::Tasks;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -75,6 +76,15 @@ impl ImageWriter {
         let kind = MemberKind::Mounts;
         mounts.check().map_err(|error| self.fail(kind, error))?;
         self.write_record(kind, &codec::encode(mounts))
+    }
+
+    /// Checks and writes the record of tasks, of a container with these mounts.
+    pub fn write_tasks(&mut self, tasks: &Tasks, mounts: &Mounts) -> Result<(), ImageError> {
+        let kind = MemberKind::Tasks;
+        tasks
+            .check(mounts)
+            .map_err(|error| self.fail(kind, error))?;
+        self.write_record(kind, &codec::encode(tasks))
     }
 
     /// Begins a raw member. Reading and writing at any offset is the caller's.

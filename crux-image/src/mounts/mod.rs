@@ -40,6 +40,7 @@ macro_rules! index {
         }
     };
 }
+pub(crate) use index;
 
 index!(
     /// A position in [`Mounts::user_namespaces`].

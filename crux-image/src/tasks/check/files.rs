@@ -1,0 +1,122 @@
+//! Descriptors and open files.
+//!
+//! Kind: pure.
+
+use super::memory::runs;
+use super::{TasksError, TasksPlace, TasksRule, at_most, in_range};
+use crate::mounts::Mounts;
+use crate::path::is_printable;
+use crate::tasks::{
+    DescriptorTable, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, Pipe, Tasks,
+    UnlinkedFile,
+};
+
+/// `NR_OPEN` can be raised to this (`sysctl_nr_open_max`).
+const DESCRIPTOR_LIMIT: u32 = i32::MAX as u32;
+/// The largest pipe that anybody may have, by default; root may have more.
+const PIPE_LIMIT: usize = 1 << 31;
+const DESCRIBED_LIMIT: usize = 1 << 16;
+const NAME_LIMIT: usize = 255;
+
+pub(super) fn check(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
+    for (at, table) in tasks.descriptor_tables.iter().enumerate() {
+        check_table(tasks, table).map_err(|rule| rule.at(TasksPlace::Table(at)))?;
+    }
+    for (at, file) in tasks.files.iter().enumerate() {
+        check_file(tasks, mounts, file).map_err(|rule| rule.at(TasksPlace::File(at)))?;
+    }
+    for (at, file) in tasks.unlinked.iter().enumerate() {
+        check_unlinked(mounts, file).map_err(|rule| rule.at(TasksPlace::Unlinked(at)))?;
+    }
+    for (at, pipe) in tasks.pipes.iter().enumerate() {
+        check_pipe(pipe).map_err(|rule| rule.at(TasksPlace::Pipe(at)))?;
+    }
+    for (at, fs) in tasks.fs.iter().enumerate() {
+        location(mounts, &fs.root)
+            .and_then(|()| location(mounts, &fs.working))
+            .and_then(|()| in_range("process", fs.first.at(), tasks.processes.len()))
+            .map_err(|rule| rule.at(TasksPlace::Fs(at)))?;
+    }
+    Ok(())
+}
+
+pub(super) fn location(mounts: &Mounts, place: &Location) -> Result<(), TasksRule> {
+    let namespace = place.namespace.at();
+    in_range("mount namespace", namespace, mounts.namespaces.len())?;
+    let mounts = mounts.namespaces[namespace].mounts.len();
+    in_range("mount", place.mount.at(), mounts)
+}
+
+fn check_table(tasks: &Tasks, table: &DescriptorTable) -> Result<(), TasksRule> {
+    let mut next = 0;
+    for descriptor in &table.descriptors {
+        if descriptor.number < next || descriptor.number >= DESCRIPTOR_LIMIT {
+            return Err(TasksRule::DescriptorOrder);
+        }
+        next = descriptor.number + 1;
+        in_range("open file", descriptor.file.at(), tasks.files.len())?;
+    }
+    Ok(())
+}
+
+fn check_file(tasks: &Tasks, mounts: &Mounts, file: &OpenFile) -> Result<(), TasksRule> {
+    match &file.target {
+        OpenTarget::Path {
+            location: place, ..
+        } => location(mounts, place),
+        OpenTarget::Unlinked(index) => in_range("unlinked file", index.at(), tasks.unlinked.len()),
+        OpenTarget::Pipe(index, _) => in_range("pipe", index.at(), tasks.pipes.len()),
+        OpenTarget::Memory(index) => {
+            in_range("shared memory", index.at(), tasks.shared_memory.len())
+        }
+        OpenTarget::External {
+            name, described, ..
+        } => {
+            at_most("bytes of a description", described.len(), DESCRIBED_LIMIT)?;
+            let good = !name.is_empty()
+                && name.len() <= NAME_LIMIT
+                && name != "auto"
+                && !name.contains('=')
+                && is_printable(name);
+            match good {
+                true => Ok(()),
+                false => Err(TasksRule::GrantName),
+            }
+        }
+    }
+}
+
+fn check_unlinked(mounts: &Mounts, file: &UnlinkedFile) -> Result<(), TasksRule> {
+    location(mounts, &file.directory)?;
+    if let Some(linked) = &file.linked {
+        location(mounts, linked)?;
+    }
+    let bad = file.name.is_empty() || file.name == b"." || file.name == b"..";
+    if bad || file.name.len() > NAME_LIMIT || file.name.iter().any(|b| *b == 0 || *b == b'/') {
+        return Err(TasksRule::Name);
+    }
+    if file.size > i64::MAX as u64 - PAGE_SIZE {
+        return Err(TasksRule::AreaRange);
+    }
+    let data = file
+        .pages
+        .iter()
+        .all(|run| matches!(run.source, PageSource::Data(_)));
+    match data {
+        true => runs(&file.pages, 0, file.size.next_multiple_of(PAGE_SIZE)),
+        false => Err(TasksRule::NoParentPages),
+    }
+}
+
+fn check_pipe(pipe: &Pipe) -> Result<(), TasksRule> {
+    at_most(
+        "bytes of a pipe's capacity",
+        pipe.capacity as usize,
+        PIPE_LIMIT,
+    )?;
+    let full: usize = pipe.data.iter().map(Vec::len).sum();
+    match full <= pipe.capacity as usize {
+        true => Ok(()),
+        false => Err(TasksRule::PipeData),
+    }
+}

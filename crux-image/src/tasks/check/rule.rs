@@ -1,0 +1,135 @@
+//! The rules for a record of tasks, in words, and where one was broken.
+//!
+//! Kind: pure.
+
+use std::fmt;
+
+/// A rule that a record breaks, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {rule}")]
+pub struct TasksError {
+    /// Where.
+    pub at: TasksPlace,
+    /// Which rule.
+    pub rule: TasksRule,
+}
+
+/// A part of a record, by its position in its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the tables")]
+pub enum TasksPlace {
+    Record,
+    Process(usize),
+    Thread(usize, usize),
+    Space(usize),
+    Area(usize, usize),
+    SharedMemory(usize),
+    Table(usize),
+    File(usize),
+    Unlinked(usize),
+    Pipe(usize),
+    Fs(usize),
+    Namespace(&'static str, usize),
+}
+
+impl fmt::Display for TasksPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record => write!(f, "the record of tasks"),
+            Self::Process(at) => write!(f, "process {at}"),
+            Self::Thread(process, at) => write!(f, "process {process}, thread {at}"),
+            Self::Space(at) => write!(f, "address space {at}"),
+            Self::Area(space, at) => write!(f, "address space {space}, area {at}"),
+            Self::SharedMemory(at) => write!(f, "shared memory {at}"),
+            Self::Table(at) => write!(f, "descriptor table {at}"),
+            Self::File(at) => write!(f, "open file {at}"),
+            Self::Unlinked(at) => write!(f, "unlinked file {at}"),
+            Self::Pipe(at) => write!(f, "pipe {at}"),
+            Self::Fs(at) => write!(f, "root and working directory {at}"),
+            Self::Namespace(kind, at) => write!(f, "{kind} namespace {at}"),
+        }
+    }
+}
+
+/// What a record has to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum TasksRule {
+    #[error("{count} {what}, where {limit} are the limit")]
+    TooMany {
+        what: &'static str,
+        count: usize,
+        limit: usize,
+    },
+    #[error("names {what} {index}, but there are only {count}")]
+    Index {
+        what: &'static str,
+        index: usize,
+        count: usize,
+    },
+    #[error("there is no process")]
+    NoProcess,
+    #[error("its parent does not stand before it")]
+    ParentAfterChild,
+    #[error("only the first has no parent, and the first has none")]
+    Parent,
+    #[error("it has no thread")]
+    NoThread,
+    #[error("a process that has ended has memory, descriptors, directories or several threads")]
+    ZombieHas,
+    #[error(
+        "a process that has not ended lacks memory, descriptors, directories or a mount namespace"
+    )]
+    Lacks,
+    #[error("a thread has {found} numbers, and its pid namespace is {expected} deep")]
+    Numbers { found: usize, expected: usize },
+    #[error("the number {0} is none of a process")]
+    Pid(u32),
+    #[error("two threads have the number {0} in one pid namespace")]
+    PidTaken(u32),
+    #[error("the number {0} is none of a signal")]
+    Signal(u32),
+    #[error("the {what} is {found}, and {limit} is the limit")]
+    Value {
+        what: &'static str,
+        found: u64,
+        limit: u64,
+    },
+    #[error("{0} does not have the length that it has in the kernel")]
+    Length(&'static str),
+    #[error("an area is empty, not of whole pages, or beyond the end of user memory")]
+    AreaRange,
+    #[error("areas are not in order, or overlap")]
+    AreaOrder,
+    #[error("pages are not in order, overlap, or lie outside of their area")]
+    Pages,
+    #[error(
+        "an offset into pages.raw is not a multiple of the page size, or beyond the end of any file"
+    )]
+    PageOffset,
+    #[error("pages are said to be those of the parent process, which has none there to give")]
+    NoParentPages,
+    #[error("shared memory has pages of its own")]
+    SharedPages,
+    #[error("descriptors are not in order, or there are two of one number")]
+    DescriptorOrder,
+    #[error("a pipe has more data than fits")]
+    PipeData,
+    #[error("nothing leads to it")]
+    Unused,
+    #[error(
+        "the name of a grant is empty, too long, \"auto\", or has a \"=\" or an unprintable character"
+    )]
+    GrantName,
+    #[error("a name is empty, too long, or has a NUL byte or a slash")]
+    Name,
+    #[error("only the first pid namespace may be the caller's, and it alone has no parent")]
+    PidNamespace,
+}
+
+impl TasksRule {
+    pub(super) fn at(self, at: TasksPlace) -> TasksError {
+        TasksError { at, rule: self }
+    }
+}

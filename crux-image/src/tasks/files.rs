@@ -1,0 +1,182 @@
+//! Open files: descriptors, open file descriptions, and what they lead to.
+//!
+//! Kind: pure. A descriptor is a number in a table; an open file description has the
+//! flags and the offset, and may have many descriptors (open(2)).
+
+use super::{FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, UnlinkedIndex};
+use crate::mounts::{FileKind, MountIndex, NamespaceIndex};
+use crate::path::RelPath;
+use serde::{Deserialize, Serialize};
+
+/// A place in the container's mounts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Location {
+    /// In which mount namespace.
+    pub namespace: NamespaceIndex,
+    /// In which mount.
+    pub mount: MountIndex,
+    /// Where, relative to the root of the mount.
+    pub path: RelPath,
+}
+
+/// The descriptors of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescriptorTable {
+    /// By number.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// A descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Its number.
+    pub number: u32,
+    /// `FD_CLOEXEC`.
+    pub close_on_exec: bool,
+    /// What it leads to.
+    pub file: FileIndex,
+}
+
+/// An open file description.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFile {
+    /// What is open.
+    pub target: OpenTarget,
+    /// For reading or writing.
+    pub access: FileAccess,
+    /// The other flags.
+    pub flags: FileFlags,
+    /// The offset, in bytes.
+    pub position: u64,
+    /// Who gets SIGIO (`F_SETOWN_EX`), and which signal that is instead (`F_SETSIG`; 0: SIGIO).
+    pub owner: Option<FileOwner>,
+}
+
+/// `F_SETOWN_EX`, `F_SETSIG`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileOwner {
+    /// What the id is.
+    pub kind: OwnerKind,
+    /// A pid in the first pid namespace.
+    pub id: u32,
+    /// The signal; 0: SIGIO.
+    pub signal: u8,
+}
+
+/// `F_OWNER_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of fcntl(2)")]
+pub enum OwnerKind {
+    Thread,
+    Process,
+    Group,
+}
+
+/// `O_ACCMODE`, and `O_PATH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of open(2)")]
+pub enum FileAccess {
+    Read,
+    Write,
+    ReadWrite,
+    /// Neither: `O_PATH`.
+    Path,
+}
+
+/// The flags that stay with a description (open(2), `F_SETFL`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of open(2)")]
+pub struct FileFlags {
+    pub append: bool,
+    pub nonblock: bool,
+    pub async_io: bool,
+    pub direct: bool,
+    pub dsync: bool,
+    pub sync: bool,
+    pub noatime: bool,
+    pub directory: bool,
+    pub nofollow: bool,
+    pub large_file: bool,
+}
+
+/// What is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpenTarget {
+    /// A file, directory, fifo or device with a path.
+    Path {
+        /// Where.
+        location: Location,
+        /// What it is; a restored path has to lead to the same kind.
+        kind: FileKind,
+        /// Its size when it was dumped, of a regular file.
+        size: u64,
+    },
+    /// A file that has no name any more.
+    Unlinked(UnlinkedIndex),
+    /// An end of a pipe.
+    Pipe(PipeIndex, PipeEnd),
+    /// memfd_create(2).
+    Memory(SharedMemoryIndex),
+    /// Something that is outside the container, which `crux-restore` is granted by this name.
+    External {
+        /// The name of the grant.
+        name: String,
+        /// What it is.
+        kind: FileKind,
+        /// What it was, in words for the operator (`/var/log/x`, `pipe:[4711]`).
+        described: Vec<u8>,
+    },
+}
+
+/// Which end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of pipe(2)")]
+pub enum PipeEnd {
+    Read,
+    Write,
+}
+
+/// A pipe (pipe(7)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pipe {
+    /// `F_GETPIPE_SZ`.
+    pub capacity: u32,
+    /// `O_DIRECT`: it keeps the boundaries of packets.
+    pub packets: bool,
+    /// Bytes that nobody has read yet: packets in their order, or one of them all.
+    pub data: Vec<Vec<u8>>,
+}
+
+/// A file without a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnlinkedFile {
+    /// The directory that it was in, or where `O_TMPFILE` made it.
+    pub directory: Location,
+    /// The name that it had.
+    pub name: Vec<u8>,
+    /// Mode bits.
+    pub mode: u32,
+    /// Owner, as its user namespace has it.
+    pub uid: u32,
+    /// Owner.
+    pub gid: u32,
+    /// Its contents.
+    pub size: u64,
+    /// The pages that are not zero: `start` is an offset, the source is data.
+    pub pages: Vec<super::PageRun>,
+    /// The other name under which it is still there, if it has one (a hard link).
+    pub linked: Option<Location>,
+}
+
+/// What `CLONE_FS` shares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FsContext {
+    /// The root directory (chroot(2)).
+    pub root: Location,
+    /// The working directory.
+    pub working: Location,
+    /// umask(2).
+    pub umask: u32,
+    /// The process that has it first: where it is made.
+    pub first: ProcessIndex,
+}

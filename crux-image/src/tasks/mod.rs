@@ -1,0 +1,166 @@
+//! What an image says of a container's processes.
+//!
+//! Kind: pure. The *recorded* types: plain data, decoded from a file that may be
+//! hostile. Nothing may act on a record before [`Tasks::check`] has passed, which
+//! `ImageReader::tasks` runs on everything that it hands out. Numbers of the kernel
+//! (signals, clocks, registers) are kept as the kernel has them, where they are an
+//! interface of Linux on x86-64 and not flags of a call of ours.
+//!
+//! One file a noun: `process` and `thread` are what is created, `memory` is what
+//! they see, `files` what they have open, `namespaces` where they live, `time` what
+//! they wait for.
+
+mod check;
+mod files;
+mod memory;
+mod namespaces;
+mod process;
+mod thread;
+mod time;
+
+pub use check::{TasksError, TasksPlace, TasksRule};
+pub use files::{
+    Descriptor, DescriptorTable, FileAccess, FileFlags, FileOwner, FsContext, Location, OpenFile,
+    OpenTarget, OwnerKind, Pipe, PipeEnd, UnlinkedFile,
+};
+pub use memory::{
+    AddressSpace, Area, AreaFlags, Backing, MemoryLayout, PAGE_SIZE, PageRun, PageSource,
+    Protection, SharedMemory, SharedMemoryKind, Sharing, VdsoImage,
+};
+pub use namespaces::{
+    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidNamespace, TimeNamespace,
+    UtsNamespace,
+};
+pub use process::{Limit, Process, ProcessState, SignalAction, SignalInfo};
+pub use thread::{
+    AlternateStack, Capabilities, Credentials, Interrupted, Registers, RobustList, Rseq,
+    Scheduling, SeccompState, Thread,
+};
+pub use time::{Clocks, IntervalTimer, Notify, PosixTimer};
+
+use crate::mounts::index;
+use serde::{Deserialize, Serialize};
+
+index!(
+    /// A position in [`Tasks::processes`].
+    ProcessIndex
+);
+index!(
+    /// A position in [`Tasks::spaces`].
+    SpaceIndex
+);
+index!(
+    /// A position in [`Tasks::shared_memory`].
+    SharedMemoryIndex
+);
+index!(
+    /// A position in [`Tasks::descriptor_tables`].
+    DescriptorTableIndex
+);
+index!(
+    /// A position in [`Tasks::files`].
+    FileIndex
+);
+index!(
+    /// A position in [`Tasks::unlinked`].
+    UnlinkedIndex
+);
+index!(
+    /// A position in [`Tasks::pipes`].
+    PipeIndex
+);
+index!(
+    /// A position in [`Tasks::fs`].
+    FsIndex
+);
+index!(
+    /// A position in [`Tasks::pid_namespaces`].
+    PidNsIndex
+);
+index!(
+    /// A position in [`Tasks::uts_namespaces`].
+    UtsNsIndex
+);
+index!(
+    /// A position in [`Tasks::ipc_namespaces`].
+    IpcNsIndex
+);
+index!(
+    /// A position in [`Tasks::net_namespaces`].
+    NetNsIndex
+);
+index!(
+    /// A position in [`Tasks::cgroup_namespaces`].
+    CgroupNsIndex
+);
+index!(
+    /// A position in [`Tasks::time_namespaces`].
+    TimeNsIndex
+);
+
+/// The processes of one container, and all that they share.
+///
+/// User and mount namespaces are those of the record of mounts
+/// ([`crate::mounts::Mounts`]), which an image with tasks always has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// What the clocks of the machine said while the tasks were frozen.
+    pub clocks: Clocks,
+    /// The processes. The first is the one that was named to `crux-dump`; a parent
+    /// stands before its children.
+    pub processes: Vec<Process>,
+    /// Memory. Several processes may share one (`CLONE_VM`).
+    pub spaces: Vec<AddressSpace>,
+    /// Memory that is mapped shared, or open, and has no path: each object once.
+    pub shared_memory: Vec<SharedMemory>,
+    /// Tables of descriptors. Several processes may share one (`CLONE_FILES`).
+    pub descriptor_tables: Vec<DescriptorTable>,
+    /// Open file descriptions (open(2)): each once, however many descriptors lead to it.
+    pub files: Vec<OpenFile>,
+    /// Files without a name that are open or mapped.
+    pub unlinked: Vec<UnlinkedFile>,
+    /// Pipes without a name.
+    pub pipes: Vec<Pipe>,
+    /// Root and working directories. Several processes may share one (`CLONE_FS`).
+    pub fs: Vec<FsContext>,
+    /// Pid namespaces, parents before children. The first is that of the first process.
+    pub pid_namespaces: Vec<PidNamespace>,
+    /// UTS namespaces.
+    pub uts_namespaces: Vec<UtsNamespace>,
+    /// IPC namespaces.
+    pub ipc_namespaces: Vec<IpcNamespace>,
+    /// Network namespaces.
+    pub net_namespaces: Vec<NetNamespace>,
+    /// Cgroup namespaces.
+    pub cgroup_namespaces: Vec<CgroupNamespace>,
+    /// Time namespaces.
+    pub time_namespaces: Vec<TimeNamespace>,
+}
+
+impl Tasks {
+    /// How long `pages.raw` has to be.
+    pub fn pages_end(&self) -> u64 {
+        let areas = self.spaces.iter().flat_map(|space| &space.areas);
+        let areas = areas.flat_map(|area| &area.pages);
+        let shared = self.shared_memory.iter().flat_map(|memory| &memory.pages);
+        let files = self.unlinked.iter().flat_map(|file| &file.pages);
+        let ends = areas
+            .chain(shared)
+            .chain(files)
+            .map(|run| match run.source {
+                PageSource::Data(offset) => {
+                    offset.saturating_add(run.count.saturating_mul(PAGE_SIZE))
+                }
+                PageSource::Parent => 0,
+            });
+        ends.max().unwrap_or(0)
+    }
+
+    /// The children of a process, in the order of their numbers.
+    pub fn children(&self, parent: ProcessIndex) -> impl Iterator<Item = ProcessIndex> {
+        let processes = self.processes.iter().enumerate();
+        processes
+            .filter(move |(_, process)| process.parent == Some(parent))
+            .map(|(at, _)| at.into())
+    }
+}
