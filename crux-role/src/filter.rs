@@ -39,6 +39,41 @@ pub enum FilterError {
 }
 
 impl Filter {
+    /// What every role does: memory, messages, and the end.
+    pub fn base() -> Self {
+        Self::default()
+            .allow(&[
+                libc::SYS_brk,
+                libc::SYS_clock_gettime,
+                libc::SYS_close,
+                libc::SYS_exit,
+                libc::SYS_exit_group,
+                libc::SYS_futex,
+                libc::SYS_getpid,
+                libc::SYS_getrandom,
+                libc::SYS_gettid,
+                libc::SYS_madvise,
+                libc::SYS_mremap,
+                libc::SYS_munmap,
+                libc::SYS_read,
+                libc::SYS_recvmsg,
+                libc::SYS_restart_syscall,
+                libc::SYS_rt_sigaction,
+                libc::SYS_rt_sigprocmask,
+                libc::SYS_rt_sigreturn,
+                libc::SYS_sched_yield,
+                libc::SYS_sendmsg,
+                libc::SYS_sigaltstack,
+                libc::SYS_tgkill,
+                libc::SYS_write,
+                libc::SYS_writev,
+            ])
+            .when(libc::SYS_mmap, &[no_code()])
+            .when(libc::SYS_mprotect, &[no_code()])
+            // Debug builds of std look whether a descriptor that they close is open.
+            .one_of(libc::SYS_fcntl, 1, &[libc::F_GETFD as u32])
+    }
+
     /// Allows calls with any arguments.
     #[must_use]
     pub fn allow(mut self, calls: &[libc::c_long]) -> Self {
@@ -81,6 +116,11 @@ impl Filter {
         let filter = SeccompFilter::new(rules, other, listed, arch)?;
         Ok(Program(filter.try_into()?))
     }
+}
+
+/// No memory becomes code.
+fn no_code() -> Condition {
+    Condition::Bits(2, libc::PROT_EXEC as u32, 0)
 }
 
 fn rule(conditions: &[Condition]) -> Result<SeccompRule, seccompiler::BackendError> {

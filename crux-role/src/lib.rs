@@ -8,10 +8,11 @@
 mod capabilities;
 mod channel;
 mod filter;
+mod landlock;
 mod role;
 mod sys;
 
 pub use capabilities::{Bounding, Capability, CapsError, Held, confine, lower, without};
 pub use channel::{Bound, Channel, ChannelError};
 pub use filter::{Condition, Filter, FilterError, Program};
-pub use role::{Role, RoleError, Spec, Stdio, close_inherited};
+pub use role::{Files, Role, RoleError, Spec, Stdio, close_inherited};

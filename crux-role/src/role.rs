@@ -5,6 +5,7 @@
 use crate::capabilities::{Bounding, Capability, confine};
 use crate::channel::{Bound, Channel, ChannelError};
 use crate::filter::Program;
+use crate::landlock;
 use crate::sys::{close_all_but, close_from};
 use crux_mount::sys;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -38,6 +39,8 @@ pub struct Spec {
     pub filter: Option<Program>,
     /// Its descriptors besides its channel.
     pub stdio: Stdio,
+    /// Which files it may open or change by name.
+    pub files: Files,
     /// How long it may take for a turn.
     pub patience: Duration,
 }
@@ -49,6 +52,18 @@ pub enum Stdio {
     Callers,
     /// /dev/null, but for standard error.
     Errors,
+}
+
+/// What of the file system a role may reach by name. Descriptors that it is given are
+/// not limited. Nothing but [`Files::Unlimited`] goes with mounting: Landlock forbids that.
+#[derive(Debug)]
+pub enum Files {
+    /// Whatever its capabilities and its filter leave.
+    Unlimited,
+    /// Nothing, where the kernel has Landlock.
+    None,
+    /// Regular files beneath this directory, where the kernel has Landlock.
+    Beneath(OwnedFd),
 }
 
 /// A process with one job.
@@ -130,6 +145,20 @@ impl Role {
     ) -> Result<(T, Vec<OwnedFd>), RoleError> {
         let received = self.channel.receive(bound);
         received.map_err(|error| self.broken(&error))
+    }
+
+    /// The same, for as long as `is_busy` says so whenever the role has been silent for its patience.
+    pub fn receive_while<T: serde::de::DeserializeOwned>(
+        &mut self,
+        bound: Bound,
+        mut is_busy: impl FnMut() -> bool,
+    ) -> Result<(T, Vec<OwnedFd>), RoleError> {
+        loop {
+            match self.channel.receive(bound) {
+                Err(ChannelError::Silent(_)) if is_busy() => {}
+                received => return received.map_err(|error| self.broken(&error)),
+            }
+        }
     }
 
     /// The same, without looking at it.
@@ -226,10 +255,15 @@ fn shed(spec: &Spec, supervisor: Pid, channel: &Channel) -> Result<(), String> {
     if getppid() != Some(supervisor) {
         return Err("its supervisor has gone".to_owned());
     }
-    close_all_but(3, channel.as_fd()).map_err(died("close_range"))?;
     if spec.stdio == Stdio::Errors {
         silence().map_err(died("open(\"/dev/null\")"))?;
     }
+    match &spec.files {
+        Files::Unlimited => {}
+        Files::None => landlock::limit(None)?,
+        Files::Beneath(directory) => landlock::limit(Some(directory.as_fd()))?,
+    }
+    close_all_but(3, channel.as_fd()).map_err(died("close_range"))?;
     confine(spec.keep, spec.bounding).map_err(|error| error.to_string())?;
     match &spec.filter {
         Some(program) => program.install().map_err(|e| e.to_string()),

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use rustix::io::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 
 /// Closes every descriptor from `first` on but `kept` (close_range(2)). For the child of a
 /// fork that never returns to its parent's frames: nothing that these
@@ -28,5 +28,90 @@ fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     match result {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// `struct landlock_ruleset_attr`. An older kernel takes the longer struct where what it does not
+/// know is zero.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ruleset {
+    pub(crate) handled_access_fs: u64,
+    pub(crate) handled_access_net: u64,
+    pub(crate) scoped: u64,
+}
+
+/// `struct landlock_path_beneath_attr`, which is packed.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed_access: u64,
+    parent_fd: i32,
+}
+
+/// Which Landlock the kernel has.
+pub(crate) fn landlock_abi() -> Result<i32, Errno> {
+    const VERSION: libc::c_long = 1;
+    let nothing: *const Ruleset = std::ptr::null();
+    // SAFETY: with this flag the kernel reads and writes no memory; the pointer has to be null.
+    let result =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, VERSION) };
+    checked(result).map(|abi| abi as i32)
+}
+
+/// Puts a ruleset with at most one rule (a directory, and what is allowed beneath it) in force
+/// for this thread and whatever it makes. Says which call failed.
+pub(crate) fn landlock_restrict(
+    ruleset: &Ruleset,
+    beneath: Option<(BorrowedFd<'_>, u64)>,
+) -> Result<(), (&'static str, Errno)> {
+    let (size, none) = (size_of::<Ruleset>(), 0 as libc::c_long);
+    let attributes: *const Ruleset = ruleset;
+    // SAFETY: the struct is borrowed for the call and has the size that is given; the kernel only reads it.
+    let made = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, attributes, size, none) };
+    let made = checked(made).map_err(|errno| ("landlock_create_ruleset", errno))?;
+    // SAFETY: the kernel made this descriptor for us, close-on-exec, and nobody else has its number.
+    let made = unsafe { OwnedFd::from_raw_fd(made as i32) };
+    if let Some((directory, allowed_access)) = beneath {
+        const PATH_BENEATH: libc::c_long = 1;
+        let rule = PathBeneath {
+            allowed_access,
+            parent_fd: directory.as_raw_fd(),
+        };
+        let rule: *const PathBeneath = &rule;
+        let fd = made.as_raw_fd();
+        // SAFETY: the struct lives until the call is over, and the kernel only reads it; both
+        // descriptors are borrowed for longer.
+        let added =
+            unsafe { libc::syscall(libc::SYS_landlock_add_rule, fd, PATH_BENEATH, rule, none) };
+        checked(added).map_err(|errno| ("landlock_add_rule", errno))?;
+    }
+    // SAFETY: no memory is passed, and the descriptor is owned for longer than the call.
+    let restricted =
+        unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), none) };
+    checked(restricted).map_err(|errno| ("landlock_restrict_self", errno))?;
+    Ok(())
+}
+
+fn checked(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    match result {
+        0.. => Ok(result),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    /// linux/landlock.h
+    #[test]
+    fn structs_are_laid_out_as_the_kernel_has_them() {
+        assert_eq!(
+            (size_of::<Ruleset>(), offset_of!(Ruleset, scoped)),
+            (24, 16)
+        );
+        let parent = offset_of!(PathBeneath, parent_fd);
+        assert_eq!((size_of::<PathBeneath>(), parent), (12, 8));
     }
 }

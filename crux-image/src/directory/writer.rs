@@ -1,7 +1,9 @@
-//! Makes an image: `DIR.partial`, synced and renamed to `DIR` when complete.
+//! Writes the members of an image, and syncs them.
 //!
-//! Kind: effect. Dropped without [`ImageWriter::finish`] it removes what it made.
+//! Kind: effect. Where they are, and what the image is called in the end, is the business
+//! of [`Partial`]: in crux-dump another process's, which holds the directory above.
 
+use super::Partial;
 use crate::codec;
 use crate::error::{ImageError, Problem};
 use crate::inventory::{ImageFacts, ImageId, Inventory, MemberEntry};
@@ -9,11 +11,9 @@ use crate::member::{HEADER_LENGTH, Header, Layout, MemberKind};
 use crate::mounts::Mounts;
 use crate::tasks::Tasks;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek as _, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -21,12 +21,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct ImageWriter {
     path: PathBuf,
-    parent: OwnedFd,
-    name: OsString,
-    partial: OsString,
     dir: OwnedFd,
     members: Vec<Written>,
-    state: State,
+    /// Where it is this process's own.
+    place: Option<Partial>,
 }
 
 #[derive(Debug)]
@@ -37,38 +35,28 @@ struct Written {
     checksum: Option<u32>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Partial,
-    Complete,
-}
-
 impl ImageWriter {
-    /// Makes `path.partial`, mode 0700. Refused if it or `path` exists.
+    /// Makes `path.partial`, mode 0700, which is renamed by [`Self::finish`], and removed where
+    /// that is not called. Refused if it or `path` exists.
     pub fn create(path: &Path) -> Result<Self, ImageError> {
-        let fail = |problem| ImageError::new(path, problem);
-        let name = path
-            .file_name()
-            .ok_or_else(|| fail(Problem::NoName))?
-            .to_owned();
-        let mut partial = name.clone();
-        partial.push(".partial");
-        let parent = open_parent(path).map_err(fail)?;
-        make_partial(&parent, &name, &partial).map_err(fail)?;
-        let dir = open_directory(&parent, &partial).map_err(|problem| {
-            let _ = rustix::fs::unlinkat(&parent, &partial, AtFlags::REMOVEDIR);
-            fail(problem)
-        })?;
-        let (path, members) = (path.to_owned(), Vec::new());
+        let place = Partial::create(path)?;
+        let dir = place.directory().try_clone_to_owned();
+        let dir = dir.map_err(|e| ImageError::new(path, Problem::io("dup", &e)))?;
         Ok(Self {
-            path,
-            parent,
-            name,
-            partial,
-            dir,
-            members,
-            state: State::Partial,
+            place: Some(place),
+            ..Self::within(dir, path)
         })
+    }
+
+    /// Writes into an empty directory that somebody else makes, names and removes; `path`
+    /// is for messages.
+    pub fn within(dir: OwnedFd, path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            dir,
+            members: Vec::new(),
+            place: None,
+        }
     }
 
     /// Checks and writes the record of mounts.
@@ -87,10 +75,20 @@ impl ImageWriter {
         self.write_record(kind, &codec::encode(tasks))
     }
 
-    /// Begins a raw member. Reading and writing at any offset is the caller's.
+    /// Begins a raw member, or begins it anew. Reading and writing at any offset is the caller's.
     pub fn raw(&mut self, kind: MemberKind) -> Result<File, ImageError> {
         debug_assert_eq!(kind.layout(), Layout::Raw);
-        self.make_member(kind)
+        let Some(at) = self.members.iter().position(|it| it.kind == kind) else {
+            return self.make_member(kind);
+        };
+        self.members[at].checksum = None;
+        let file = self.hand_out(at)?;
+        (&file)
+            .rewind()
+            .map_err(|e| self.fail(kind, Problem::io("lseek", &e)))?;
+        file.set_len(0)
+            .map_err(|e| self.fail(kind, Problem::io("ftruncate", &e)))?;
+        Ok(file)
     }
 
     /// Records the checksum of a raw member, where its writer computes one.
@@ -105,7 +103,8 @@ impl ImageWriter {
         self.fail(kind, Problem::io("write", error))
     }
 
-    /// Writes the inventory, syncs every file and the directory, and gives the image its name.
+    /// Writes the inventory, syncs every file and the directory, and gives the image its name
+    /// where [`Self::create`] made it.
     pub fn finish(mut self, facts: ImageFacts) -> Result<ImageId, ImageError> {
         let id = facts.id;
         let members = self
@@ -125,25 +124,12 @@ impl ImageWriter {
                 .sync_all()
                 .map_err(|e| self.fail(written.kind, Problem::io("fsync", &e)))?;
         }
-        self.publish()
-            .map_err(|problem| ImageError::new(&self.path, problem))?;
-        self.state = State::Complete;
+        rustix::fs::fsync(&self.dir)
+            .map_err(|e| ImageError::new(&self.path, Problem::call("fsync(image)", e)))?;
+        if let Some(place) = self.place.take() {
+            place.publish()?;
+        }
         Ok(id)
-    }
-
-    fn publish(&self) -> Result<(), Problem> {
-        rustix::fs::fsync(&self.dir).map_err(|e| Problem::call("fsync(image)", e))?;
-        let (from, to) = (&self.partial, &self.name);
-        rustix::fs::renameat_with(&self.parent, from, &self.parent, to, RenameFlags::NOREPLACE)
-            .map_err(|errno| match errno {
-                Errno::EXIST => Problem::Exists,
-                _ => Problem::call("renameat2(image.partial, image, RENAME_NOREPLACE)", errno),
-            })?;
-        rustix::fs::fsync(&self.parent).map_err(|errno| {
-            // The name may not be on disk; the image is not to be relied on.
-            let _ = rustix::fs::renameat(&self.parent, to, &self.parent, from);
-            Problem::call("fsync(directory of the image)", errno)
-        })
     }
 
     fn entry(&self, written: &Written) -> Result<MemberEntry, ImageError> {
@@ -199,58 +185,21 @@ impl ImageWriter {
                 Problem::call(format!("openat(image, \"{name}\", {flags:?}, 0600)"), errno),
             )
         })?);
-        let handed_out = file
-            .try_clone()
-            .map_err(|e| self.fail(kind, Problem::io("dup", &e)))?;
         self.members.push(Written {
             kind,
             file,
             checksum: None,
         });
-        Ok(handed_out)
+        self.hand_out(self.members.len() - 1)
+    }
+
+    fn hand_out(&self, at: usize) -> Result<File, ImageError> {
+        let Written { kind, file, .. } = &self.members[at];
+        file.try_clone()
+            .map_err(|e| self.fail(*kind, Problem::io("dup", &e)))
     }
 
     fn fail(&self, kind: MemberKind, problem: impl Into<Problem>) -> ImageError {
         ImageError::of_member(&self.path, kind.file_name(), problem)
     }
-}
-
-impl Drop for ImageWriter {
-    /// Nothing can be reported from here; what cannot be removed stays visible as `.partial`.
-    fn drop(&mut self) {
-        if self.state == State::Complete {
-            return;
-        }
-        for kind in MemberKind::ALL {
-            let _ = rustix::fs::unlinkat(&self.dir, kind.file_name(), AtFlags::empty());
-        }
-        let _ = rustix::fs::unlinkat(&self.parent, &self.partial, AtFlags::REMOVEDIR);
-    }
-}
-
-fn open_parent(path: &Path) -> Result<OwnedFd, Problem> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    open_directory(rustix::fs::CWD, parent.as_os_str())
-}
-
-fn open_directory(at: impl rustix::fd::AsFd, name: &OsStr) -> Result<OwnedFd, Problem> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(at, name, flags, Mode::empty())
-        .map_err(|errno| Problem::call(format!("openat({name:?}, {flags:?})"), errno))
-}
-
-fn make_partial(parent: &OwnedFd, name: &OsStr, partial: &OsStr) -> Result<(), Problem> {
-    if rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        return Err(Problem::Exists);
-    }
-    rustix::fs::mkdirat(parent, partial, Mode::RWXU).map_err(|errno| match errno {
-        Errno::EXIST => {
-            use std::os::unix::ffi::OsStrExt;
-            Problem::PartialExists(crate::path::Escaped(partial.as_bytes()).to_string())
-        }
-        _ => Problem::call(format!("mkdirat({partial:?}, 0700)"), errno),
-    })
 }

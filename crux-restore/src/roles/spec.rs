@@ -2,7 +2,7 @@
 //!
 //! Kind: pure. docs/privileges.md has the same as a table, which a test holds to this.
 
-use crux_role::{Bounding, Capability, Condition, Filter, FilterError, Spec, Stdio};
+use crux_role::{Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio};
 use std::time::Duration;
 
 use Capability::{
@@ -42,6 +42,7 @@ pub(crate) fn planner(patience: Duration) -> Result<Spec, FilterError> {
         bounding: Bounding::Dropped,
         filter: Some(planner_filter().compile()?),
         stdio: Stdio::Errors,
+        files: Files::None,
         patience,
     })
 }
@@ -54,6 +55,7 @@ pub(crate) fn builder(patience: Duration) -> Result<Spec, FilterError> {
         bounding: Bounding::Dropped,
         filter: Some(builder_filter().compile()?),
         stdio: Stdio::Errors,
+        files: Files::Unlimited,
         patience,
     })
 }
@@ -66,54 +68,15 @@ pub(crate) fn forker(patience: Duration) -> Spec {
         bounding: Bounding::Callers,
         filter: None,
         stdio: Stdio::Callers,
+        files: Files::Unlimited,
         patience,
     }
-}
-
-/// Memory, messages, and the end.
-fn base() -> Filter {
-    Filter::default()
-        .allow(&[
-            libc::SYS_brk,
-            libc::SYS_clock_gettime,
-            libc::SYS_close,
-            libc::SYS_exit,
-            libc::SYS_exit_group,
-            libc::SYS_futex,
-            libc::SYS_getpid,
-            libc::SYS_getrandom,
-            libc::SYS_gettid,
-            libc::SYS_madvise,
-            libc::SYS_mremap,
-            libc::SYS_munmap,
-            libc::SYS_read,
-            libc::SYS_recvmsg,
-            libc::SYS_restart_syscall,
-            libc::SYS_rt_sigaction,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_rt_sigreturn,
-            libc::SYS_sched_yield,
-            libc::SYS_sendmsg,
-            libc::SYS_sigaltstack,
-            libc::SYS_tgkill,
-            libc::SYS_write,
-            libc::SYS_writev,
-        ])
-        .when(libc::SYS_mmap, &[no_code()])
-        .when(libc::SYS_mprotect, &[no_code()])
-        // Debug builds of std look whether a descriptor that they close is open.
-        .one_of(libc::SYS_fcntl, 1, &[libc::F_GETFD as u32])
-}
-
-/// No memory becomes code.
-fn no_code() -> Condition {
-    Condition::Bits(2, libc::PROT_EXEC as u32, 0)
 }
 
 /// Of the planner.
 pub fn planner_filter() -> Filter {
     let duplicate = libc::F_DUPFD_CLOEXEC as u32;
-    base()
+    Filter::base()
         .allow(&[
             libc::SYS_fstat,
             libc::SYS_lseek,
@@ -138,7 +101,7 @@ const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
 
 /// Of the supervisor, once the others are there and the image is open.
 pub fn supervisor_filter() -> Filter {
-    base()
+    Filter::base()
         .allow(&[libc::SYS_kill, libc::SYS_wait4])
         .when(libc::SYS_ioctl, &[Condition::Is(1, libc::TCGETS as u32)])
         .when(
@@ -149,7 +112,7 @@ pub fn supervisor_filter() -> Filter {
 
 /// Of the builder.
 pub fn builder_filter() -> Filter {
-    let base = base().allow(&[
+    let base = Filter::base().allow(&[
         // Mounts.
         libc::SYS_fsconfig,
         libc::SYS_fsmount,
