@@ -1,89 +1,216 @@
-//! One dump: collect, judge, write, and again if the tables changed meanwhile.
+//! One dump, from the process to the image: the supervisor.
 //!
-//! Kind: effect.
+//! Kind: shell. It starts the roles, makes and names the directory of the image, and carries
+//! what they say to each other; it decodes nothing of a container itself. Undoing is
+//! ending the roles and removing the directory, which every early return does.
 
-use crate::collect::{self, Collected, DumpError};
-use crate::judge::{self, Judged, Policy};
-use crate::write::{self, Outcome};
-use crux_image::inventory::ImageId;
-use crux_image::mounts::Mounts;
-use crux_mount::features::Features;
-use std::path::Path;
+use crate::cli::Options;
+use crate::failure::{Exit, Failure, OrExit};
+use crate::judge::Policy;
+use crate::roles::message::{
+    Answer, Ask, Doubt, Fit, LARGE, Order, Refusal, SMALL, TEXT, bound, printable,
+};
+use crate::roles::{collector, encoder, spec};
+use crate::{privilege, report};
+use crux_image::directory::Partial;
+use crux_role::{Bounding, Channel, ChannelError, Role, Spec};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
-/// How often a dump is begun anew.
-const TRIES: usize = 5;
+/// What a role may take where the command line does not say.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a dump is begun anew because tables changed.
+const TRIES: usize = 10;
 
-/// Looks and judges, and writes nothing.
-pub fn look(pid: u32, policy: &Policy, features: &Features) -> Result<Judged, DumpError> {
-    for _ in 0..TRIES {
-        let (collected, judged) = begin(pid, policy, features)?;
-        if collect::is_unchanged(&collected, features)? {
-            return Ok(judged);
-        }
+/// Dumps as the options say.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let policy = options.policy()?;
+    privilege::prepare()?;
+    let place = match (&options.images, options.dry_run) {
+        (Some(path), false) => Some(create(path)?),
+        _ => None,
+    };
+    let mut roles = Roles::start(options, &policy, place.as_ref())?;
+    // From here on nothing is opened.
+    let filter = spec::supervisor_filter().compile().or_exit(Exit::Undone)?;
+    let keep = privilege::to_keep(place.as_ref())?;
+    crux_role::confine(keep, Bounding::Dropped).or_exit(Exit::Undone)?;
+    filter.install().or_exit(Exit::Undone)?;
+    let dumped = roles.dump(options.pid)?;
+    drop(roles);
+    if let Some(place) = place {
+        place.publish().map_err(image)?;
     }
-    Err(DumpError::Changing(pid))
+    report::left_out(dumped.left_out);
+    report::print(&printable(&dumped.text), options)
 }
 
-/// An image that was written.
-#[derive(Debug)]
-pub struct Dumped {
-    /// Its id.
-    pub id: ImageId,
-    /// What is in it.
-    pub mounts: Mounts,
-    /// How many mounts above a chroot were left out.
-    pub left_out: usize,
+fn create(path: &std::path::Path) -> Result<Partial, Failure> {
+    Partial::create(path).map_err(image)
 }
 
-/// Writes the image of the container of `pid` to `path`.
-pub fn dump(
-    pid: u32,
-    path: &Path,
-    policy: &Policy,
-    features: &Features,
-) -> Result<Dumped, DumpError> {
-    for _ in 0..TRIES {
-        let (collected, judged) = begin(pid, policy, features)?;
-        let left_out = judged.left_out;
-        let unchanged = || collect::is_unchanged(&collected, features);
-        match write::write(path, &collected, judged, unchanged) {
-            Ok(Outcome::Written { id, mounts }) => {
-                return Ok(Dumped {
-                    id,
-                    mounts,
-                    left_out,
+fn image(error: crux_image::error::ImageError) -> Failure {
+    let error = crate::collect::DumpError::from(error);
+    Failure::new(error.exit(), error)
+}
+
+/// What the roles have done.
+struct Dumped {
+    left_out: u64,
+    text: String,
+}
+
+struct Roles {
+    collector: Role,
+    encoder: Role,
+}
+
+/// A turn that led to nothing.
+enum Stop {
+    /// All that was said so far is void: it begins anew.
+    Changed,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Roles {
+    /// All of them, with no more than they are to have, before the target is looked at.
+    fn start(options: &Options, policy: &Policy, place: Option<&Partial>) -> Result<Self, Failure> {
+        let patience = options.time_limit.map_or(PATIENCE, Duration::from_secs);
+        let collector = spec::collector(patience).or_exit(Exit::Undone)?;
+        let directory = place.map(|place| place.directory().try_clone_to_owned());
+        let directory = directory.transpose().or_exit(Exit::Undone)?;
+        let encoder = spec::encoder(patience, directory).or_exit(Exit::Undone)?;
+        let mut roles = Self {
+            collector: start(collector, |channel| collector::work(options.pid, channel))?,
+            encoder: start(encoder, |channel| encoder::work(options, policy, channel))?,
+        };
+        roles.collector.ready().or_exit(Exit::Undone)?;
+        roles.encoder.ready().or_exit(Exit::Undone)?;
+        if let Some(place) = place {
+            let sent = roles.encoder.send(&Order::Directory, &[place.directory()]);
+            sent.or_exit(Exit::Undone)?;
+        }
+        Ok(roles)
+    }
+
+    /// From the first look to the last record, and again while tables change.
+    fn dump(&mut self, pid: u32) -> Result<Dumped, Failure> {
+        for _ in 0..TRIES {
+            match self.try_to_dump() {
+                Ok(dumped) => return Ok(dumped),
+                Err(Stop::Changed) => {}
+                Err(Stop::Failed(failure)) => return Err(failure),
+            }
+        }
+        let error = crate::collect::DumpError::Changing(pid);
+        Err(Failure::new(error.exit(), error))
+    }
+
+    fn try_to_dump(&mut self) -> Result<Dumped, Stop> {
+        self.look()?;
+        let (fit, work, members) = self.judge()?;
+        let done = self.contents(&work, &members)?;
+        if !self.is_unchanged()? {
+            return Err(Stop::Changed);
+        }
+        self.encoder
+            .send(&Order::Finish, &[])
+            .or_exit(Exit::Undone)?;
+        self.encoder.send_bytes(&done).or_exit(Exit::Undone)?;
+        let answer = self.encoder.receive::<Answer<String>>(bound(TEXT, 0));
+        let (text, _) = answer.or_exit(Exit::Undone)?;
+        let left_out = fit.left_out;
+        let text = text.map_err(Failure::from)?;
+        Ok(Dumped { left_out, text })
+    }
+
+    /// From the target to the encoder.
+    fn look(&mut self) -> Result<(), Stop> {
+        self.collector.send(&Ask::Look, &[]).or_exit(Exit::Undone)?;
+        for order in [Order::Tables, Order::Judge] {
+            let answer = self.collector.receive::<Answer<()>>(bound(SMALL, 0));
+            if let Err(refusal) = answer.or_exit(Exit::Undone)?.0 {
+                return Err(match refusal.doubt {
+                    Doubt::Changing => Stop::Changed,
+                    Doubt::None | Doubt::IfChanged => Stop::Failed(refusal.into()),
                 });
             }
-            Ok(Outcome::Changed) => {}
-            // The contents of a mount that has gone meanwhile cannot be reached.
-            Err(
-                DumpError::Reach { .. } | DumpError::Contents { .. } | DumpError::Process { .. },
-            ) if !collect::is_unchanged(&collected, features)? => {}
-            Err(error) => return Err(error),
+            let bytes = self.collector.receive_bytes(bound(LARGE, 0));
+            let bytes = bytes.or_exit(Exit::Undone)?;
+            self.encoder.send(&order, &[]).or_exit(Exit::Undone)?;
+            self.encoder.send_bytes(&bytes).or_exit(Exit::Undone)?;
         }
+        Ok(())
     }
-    Err(DumpError::Changing(pid))
+
+    /// What there is to do, and the members that it goes into.
+    fn judge(&mut self) -> Result<(Fit, Vec<u8>, Vec<OwnedFd>), Stop> {
+        let answer = self.encoder.receive::<Answer<Fit>>(bound(TEXT, 2));
+        let (fit, members) = answer.or_exit(Exit::Undone)?;
+        let fit = fit.or_else(|refusal| self.doubted(refusal))?;
+        let work = self.encoder.receive_bytes(bound(LARGE, 0));
+        Ok((fit, work.or_exit(Exit::Undone)?, members))
+    }
+
+    /// Data go from the target into the members directly.
+    fn contents(&mut self, work: &[u8], members: &[OwnedFd]) -> Result<Vec<u8>, Stop> {
+        let files: Vec<_> = members.iter().map(|file| file.as_fd()).collect();
+        self.collector
+            .send(&Ask::Contents, &files)
+            .or_exit(Exit::Undone)?;
+        self.collector.send_bytes(work).or_exit(Exit::Undone)?;
+        let mut before = Vec::new();
+        let has_grown = || {
+            let now = lengths(members);
+            std::mem::replace(&mut before, now.clone()) != now
+        };
+        let answer = self
+            .collector
+            .receive_while::<Answer<()>>(bound(SMALL, 0), has_grown);
+        let (done, _) = answer.or_exit(Exit::Undone)?;
+        done.or_else(|refusal| self.doubted(refusal))?;
+        let bytes = self.collector.receive_bytes(bound(LARGE, 0));
+        Ok(bytes.or_exit(Exit::Undone)?)
+    }
+
+    /// Why there is none, unless that can be otherwise next time.
+    fn doubted<T>(&mut self, refusal: Refusal) -> Result<T, Stop> {
+        let changed = match refusal.doubt {
+            Doubt::None => false,
+            Doubt::Changing => true,
+            Doubt::IfChanged => !self.is_unchanged()?,
+        };
+        Err(match changed {
+            true => Stop::Changed,
+            false => Stop::Failed(refusal.into()),
+        })
+    }
+
+    fn is_unchanged(&mut self) -> Result<bool, Failure> {
+        self.collector
+            .send(&Ask::Unchanged, &[])
+            .or_exit(Exit::Undone)?;
+        let answer = self.collector.receive::<Answer<bool>>(bound(SMALL, 0));
+        let (unchanged, _) = answer.or_exit(Exit::Undone)?;
+        unchanged.map_err(Failure::from)
+    }
 }
 
-/// What counts only if it is unchanged in the end.
-fn begin(pid: u32, policy: &Policy, features: &Features) -> Result<(Collected, Judged), DumpError> {
-    let mut last = None;
-    for _ in 0..TRIES {
-        let collected = match collect::collect(pid, features) {
-            Err(error @ DumpError::Changing(_)) => {
-                last = Some(error);
-                continue;
-            }
-            other => other?,
-        };
-        let mut judged = match judge::judge(&collected.seen, policy) {
-            Ok(judged) => judged,
-            // What was seen may have been half of a change.
-            Err(_) if !collect::is_unchanged(&collected, features)? => continue,
-            Err(obstacles) => return Err(DumpError::Obstacles(obstacles)),
-        };
-        collect::check_wishes(&mut judged.mounts, &judged.wishes);
-        return Ok((collected, judged));
-    }
-    Err(last.unwrap_or(DumpError::Changing(pid)))
+/// How long the members are by now; nothing of those that do not say.
+fn lengths(members: &[OwnedFd]) -> Vec<i64> {
+    let stats = members.iter().map(rustix::fs::fstat);
+    stats.flatten().map(|stat| stat.st_size).collect()
+}
+
+fn start(
+    spec: Spec,
+    work: impl FnOnce(&Channel) -> Result<(), ChannelError>,
+) -> Result<Role, Failure> {
+    Role::start(spec, work).or_exit(Exit::Undone)
 }

@@ -2,11 +2,15 @@
 //!
 //! The executable is a thin shell around this library; tests drive the parts.
 
+pub mod cli;
 pub mod collect;
 pub mod contents;
 mod dump;
+pub mod failure;
 pub mod judge;
+mod privilege;
+pub mod report;
+pub mod roles;
 mod sys;
-mod write;
 
-pub use dump::{Dumped, dump, look};
+pub use dump::run;

@@ -2,7 +2,7 @@
 //!
 //! Tier: root. Each test makes its own mount namespaces, in a child that ends with it.
 
-use crux_dump::collect::collect;
+use crux_dump::collect::read;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFsType};
 use crux_mount::features::Features;
 use std::path::Path;
@@ -187,9 +187,11 @@ fn root_mounts_above_a_chroot_are_noticed_whatever_the_kernel_can_tell() {
     let unreached = |script: &str| {
         let place = tempfile::tempdir().unwrap();
         let container = Container::new(place.path(), script);
+        // What enters a namespace shares neither root nor working directory with another thread.
+        crux_mount::sys::unshare_mount_namespace().unwrap();
         let count = |features| {
-            let collected = collect(container.0.id(), features).unwrap();
-            collected.seen.container[0].unreached
+            let (collected, _) = read(container.0.id(), features).unwrap();
+            collected.spaces[0].unreached
         };
         [count(&Features::probe()), count(&Features::default())]
     };

@@ -53,6 +53,15 @@ impl Features {
         found
     }
 
+    /// Tries only what reading uses. Nothing is made.
+    pub fn probe_reading() -> Self {
+        let mut found = Self::default();
+        if let Some(root) = open_directory("/") {
+            found.probe_statmount(&root);
+        }
+        found
+    }
+
     fn probe_statmount(&mut self, root: &OwnedFd) {
         let Ok(id) = sys::unique_mount_id(root) else {
             return;
@@ -79,7 +88,7 @@ fn own_namespace_has_an_id(root: sys::UniqueMountId) -> bool {
 
 fn open_directory(path: &str) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).ok()
+    rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()).ok()
 }
 
 fn detached_tmpfs() -> Option<OwnedFd> {

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The id of a mount as mountinfo shows it; the kernel gives it to another mount
 /// as soon as this one has gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MountId(pub u32);
 
 /// The id of a mount that is never given again (`STATX_MNT_ID_UNIQUE`, Linux 6.8).

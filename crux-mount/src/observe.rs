@@ -98,7 +98,7 @@ pub struct ObservedNamespace {
 /// What is known of mounts that the table does not show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hidden {
-    /// The kernel cannot be asked (before Linux 6.11).
+    /// The kernel cannot be asked: before Linux 6.11, or without CAP_SYS_ADMIN.
     Unknown,
     /// These.
     Known(Vec<HiddenMount>),
@@ -112,8 +112,12 @@ pub fn observe_process(
     process: BorrowedFd<'_>,
     features: &Features,
 ) -> Result<ObservedNamespace, ObserveError> {
-    let reading = settled(|| Reading::of(process, features))?.ok_or(ObserveError::Changing)?;
-    reading.interpret(features)
+    read_settled(process, features)?.interpret(features)
+}
+
+/// Reads the namespace until it is the same twice in a row.
+pub fn read_settled(process: BorrowedFd<'_>, features: &Features) -> Result<Reading, ObserveError> {
+    settled(|| Reading::of(process, features))?.ok_or(ObserveError::Changing)
 }
 
 /// Reads the namespace once, for a caller that takes another [`Reading`] when it is done, and begins
@@ -184,6 +188,11 @@ impl Reading {
         })
     }
 
+    /// The bytes of mountinfo.
+    pub fn table(&self) -> &[u8] {
+        &self.table
+    }
+
     fn interpret(&self, features: &Features) -> Result<ObservedNamespace, ObserveError> {
         let entries = mountinfo::parse(&self.table)?;
         let (unique, hidden) = match (self.id, &self.listed) {
@@ -211,7 +220,8 @@ impl Reading {
 /// fs/namespace.c), and a root may have been attached that was made before the base.
 fn list(namespace: MountNsId) -> Result<Option<Vec<UniqueMountId>>, sys::SysError> {
     match sys::list_mounts(Some(namespace)) {
-        Err(error) if error.errno() == Errno::NOENT => Ok(None),
+        // Whoever has no CAP_SYS_ADMIN over the namespace may not ask.
+        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::PERM) => Ok(None),
         listed => listed.map(Some),
     }
 }

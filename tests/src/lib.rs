@@ -14,6 +14,7 @@ mod lab;
 mod lingering;
 mod lxc;
 pub mod mounting;
+pub mod privileges;
 mod probe;
 mod programs;
 pub mod random;

@@ -2,7 +2,9 @@
 //! anybody at all in a user namespace.
 
 use anyhow::{Context as _, Result, ensure};
-use crux_restore::roles::spec;
+use crux_dump::roles::spec as dump;
+use crux_restore::roles::spec as restore;
+use crux_role::Capability;
 use crux_tests::blueprint::vivid;
 use crux_tests::{Container, Lab, Output, Running, Setup, Sharing, Spec, Table};
 use nix::sched::CloneFlags;
@@ -15,7 +17,6 @@ use std::process::Command;
 const USER: u32 = 4241;
 const GROUP: u32 = 4242;
 const AUTO: [&str; 2] = ["--external", "auto"];
-const DUMP: &str = "cap_sys_admin,cap_sys_chroot,cap_sys_ptrace,cap_dac_read_search=ep";
 
 /// Runs a program as a user with one group more.
 fn run_as(group: u32, program: &Path, arguments: &[&str]) -> Result<Output> {
@@ -29,7 +30,10 @@ fn run_as(group: u32, program: &Path, arguments: &[&str]) -> Result<Output> {
 }
 
 /// As `cargo xtask install` does it.
-fn installed(lab: &Lab, program: &Path, capabilities: &str) -> Result<PathBuf> {
+fn installed(lab: &Lab, program: &Path, roles: &[&[Capability]]) -> Result<PathBuf> {
+    let names = roles.iter().copied().flatten();
+    let names: Vec<_> = names.map(|one| one.to_string().to_lowercase()).collect();
+    let capabilities = format!("{}=ep", names.join(","));
     let name = program.file_name().context("no name")?;
     let place = lab.path("bin").join(name);
     fs::create_dir_all(lab.path("bin"))?;
@@ -37,7 +41,7 @@ fn installed(lab: &Lab, program: &Path, capabilities: &str) -> Result<PathBuf> {
     chown(&place, Some(Uid::from_raw(0)), Some(Gid::from_raw(GROUP)))?;
     fs::set_permissions(&place, fs::Permissions::from_mode(0o750))?;
     let set = Command::new("/usr/sbin/setcap")
-        .arg(capabilities)
+        .arg(&capabilities)
         .arg(&place)
         .status()?;
     ensure!(set.success(), "setcap {capabilities}: {set}");
@@ -60,14 +64,9 @@ fn line<'a>(status: &'a str, name: &str) -> &'a str {
 #[test]
 fn root_a_member_of_group_crux_dumps_and_restores_and_nobody_else_does() {
     Lab::test(Setup::ROOT, |lab| {
-        let names = spec::BUILDER.iter().chain(spec::FORKER);
-        let names: Vec<_> = names.map(|one| one.to_string().to_lowercase()).collect();
-        let dump = installed(lab, &lab.programs.dump, DUMP)?;
-        let restore = installed(
-            lab,
-            &lab.programs.restore,
-            &format!("{}=ep", names.join(",")),
-        )?;
+        let dump = installed(lab, &lab.programs.dump, &[dump::COLLECTOR, dump::ENCODER])?;
+        let both = [restore::BUILDER, restore::FORKER];
+        let restore = installed(lab, &lab.programs.restore, &both)?;
         let images = home(lab)?.join("images");
         let images = images.to_string_lossy();
         let container = vivid::start(lab)?;

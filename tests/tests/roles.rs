@@ -3,44 +3,29 @@
 //! docs/privileges.md is held to the code here: its tables are read, and compared
 //! with live processes.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use crux_restore::roles::spec;
 use crux_role::Capability;
 use crux_tests::blueprint::vivid;
+use crux_tests::privileges::Document;
 use crux_tests::tracing::{Fault, Sight, Traced, named, run};
 use crux_tests::{Lab, Setup, Table};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DOCUMENT: &str = include_str!("../../docs/privileges.md");
 const AUTO: [&str; 2] = ["--external", "auto"];
 
-/// The rows of the first table whose first column has this heading.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let cells = |line: &str| -> Vec<String> {
-        let inner = line.trim_matches('|');
-        inner
-            .split('|')
-            .map(|cell| cell.trim().to_owned())
-            .collect()
-    };
-    let head = format!("| {heading} |");
-    let lines = DOCUMENT.lines().skip_while(|line| !line.starts_with(&head));
-    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
-    rows.map(cells).collect()
-}
-
-/// The capabilities that the document gives to a role.
-fn documented(role: &str) -> BTreeSet<String> {
-    let rows = table("capability");
-    assert!(!rows.is_empty());
-    let of_role = rows.into_iter().filter(|row| row[1] == role);
-    of_role.map(|row| format!("CAP_{}", row[0])).collect()
+fn document() -> Document {
+    Document::of("crux-restore")
 }
 
 fn names(list: &[Capability]) -> BTreeSet<String> {
     list.iter().map(ToString::to_string).collect()
+}
+
+fn mask(list: &[Capability]) -> u64 {
+    list.iter().fold(0, |mask, one| mask | one.bitmask())
 }
 
 #[test]
@@ -52,7 +37,7 @@ fn the_document_lists_the_capabilities_of_each_role() {
         ("forker", spec::FORKER),
     ];
     for (role, list) in lists {
-        assert_eq!(documented(role), names(list), "{role}");
+        assert_eq!(document().capabilities(role), names(list), "{role}");
     }
 }
 
@@ -71,10 +56,6 @@ fn restore(lab: &Lab, images: &Path, more: &[&str], fault: Fault) -> Result<Trac
     let command = ["--", "/bin/cat", "/proc/self/status"];
     let all = [&fixed[..], &AUTO, more, &command].concat();
     run(&lab.programs.restore, all, fault)
-}
-
-fn mask(list: &[Capability]) -> u64 {
-    list.iter().fold(0, |mask, one| mask | one.bitmask())
 }
 
 /// Every descriptor is one that the document gives to the role.
@@ -115,34 +96,6 @@ fn check_descriptors(sight: &Sight) -> Result<()> {
     Ok(())
 }
 
-fn check(sight: &Sight, keep: &[Capability], row: &[String], whole: u64) -> Result<()> {
-    let inherits = row[0] == "forker";
-    let kept = mask(keep);
-    for (set, wanted) in [
-        ("CapEff", kept),
-        ("CapPrm", kept),
-        ("CapInh", 0),
-        ("CapAmb", 0),
-        ("CapBnd", if inherits { whole } else { kept }),
-    ] {
-        let found = sight.capabilities(set)?;
-        ensure!(
-            found == wanted,
-            "{set} of {}: {found:x}, not {wanted:x}",
-            row[0]
-        );
-    }
-    let filter = if row[2] == "filter" { "2" } else { "0" };
-    ensure!(sight.line("Seccomp") == filter, "Seccomp of {}", row[0]);
-    let privileges = if row[3] == "yes" { "1" } else { "0" };
-    ensure!(
-        sight.line("NoNewPrivs") == privileges,
-        "NoNewPrivs of {}",
-        row[0]
-    );
-    check_descriptors(sight)
-}
-
 #[test]
 fn root_each_live_role_holds_what_the_document_says() {
     Lab::test(Setup::ROOT, |lab| {
@@ -151,17 +104,12 @@ fn root_each_live_role_holds_what_the_document_says() {
         let whole = own.capabilities("CapBnd")?;
         let traced = restore(lab, &images, &[], Fault::Look)?;
         traced.output.success("crux-restore")?;
-        let rows: BTreeMap<String, Vec<String>> = table("role")
-            .into_iter()
-            .map(|row| (row[0].clone(), row))
-            .collect();
         for (name, role, keep) in [
             ("crux-planner", "planner", spec::PLANNER),
             ("crux-builder", "builder", spec::BUILDER),
             ("crux-forker", "forker", spec::FORKER),
             ("crux-restore", "supervisor", spec::SUPERVISOR),
         ] {
-            let row = rows.get(role).with_context(|| format!("no row {role}"))?;
             let sights: Vec<_> = traced.sights.iter().filter(|s| s.name == name).collect();
             // The supervisor is what it is to be once the image is open.
             let settled: Vec<_> = sights
@@ -170,7 +118,8 @@ fn root_each_live_role_holds_what_the_document_says() {
                 .collect();
             ensure!(!settled.is_empty(), "{role} was never seen");
             for sight in settled {
-                check(sight, keep, row, whole)?;
+                document().check(role, sight, mask(keep), whole)?;
+                check_descriptors(sight)?;
             }
         }
         Ok(())

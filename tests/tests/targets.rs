@@ -6,6 +6,7 @@ use crux_tests::tracing::{Fault, run};
 use crux_tests::{Container, Lab, Output, Running, Setup, Site, Spec, Table, mounting};
 use nix::sched::CloneFlags;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -104,6 +105,10 @@ fn root_dump_of_a_target_that_ends_meanwhile_is_whole_or_nothing() {
 fn root_missing_capabilities_are_named_with_what_they_are_for() {
     Lab::test(Setup::ROOT, |lab| {
         let container = start(lab, "small", || Ok(()))?;
+        let private = container.path("/run/private");
+        fs::create_dir(&private)?;
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o700))?;
+        nix::unistd::chown(&private, Some(nix::unistd::Uid::from_raw(77)), None)?;
         let images = lab.path("images");
         dump(lab, &container, &images)?.success("crux-dump")?;
         let (pid, place, again) = (
@@ -143,6 +148,45 @@ fn root_missing_capabilities_are_named_with_what_they_are_for() {
             ensure!(Table::own()? == host, "the host's table changed");
         }
         nothing_at(&lab.path("again"))
+    });
+}
+
+#[test]
+fn root_a_dump_needs_no_capability_that_the_target_does_not_ask_for() {
+    Lab::test(Setup::ROOT, |lab| {
+        let spec = Spec::new(lab.root("plain")?);
+        let container = Container::start(lab, &spec, |_| Ok(()), || Ok(()))?;
+        let (pid, images) = (container.pid.to_string(), lab.path("images"));
+        let (program, place) = (text(&lab.programs.dump), text(&images));
+        let without = "-sys_admin,-sys_chroot,-dac_read_search,-dac_override,-fowner,-setpcap";
+        let words = ["--bounding-set", without, &program, "--mounts-only"]
+            .into_iter()
+            .chain(["--pid", &pid, "--images", &place])
+            .chain(AUTO);
+        let output = Running::start(Path::new("/usr/bin/setpriv"), words)?.finish()?;
+        // It looks at a process that holds more than it does.
+        output.success("crux-dump with SYS_PTRACE alone")?;
+        let restored = lab.programs.restore(&images, &AUTO)?;
+        restored.finish()?.success("crux-restore")?;
+        Ok(())
+    });
+}
+
+#[test]
+fn root_an_image_may_go_into_a_directory_of_somebody_else() {
+    Lab::test(Setup::ROOT, |lab| {
+        let container = start(lab, "small", || Ok(()))?;
+        let home = lab.path("home");
+        fs::create_dir(&home)?;
+        nix::unistd::chown(&home, Some(nix::unistd::Uid::from_raw(77)), None)?;
+        dump(lab, &container, &home.join("images"))?.success("crux-dump")?;
+        let again = dump(lab, &container, &home.join("images"))?;
+        ensure!(again.code() == Some(2), "{}", again.stderr);
+        // What has to be removed is removed.
+        let more = home.join("more");
+        let failed = lab.programs.dump(4_194_304, &more, &AUTO)?;
+        ensure!(failed.code() == Some(2), "{}", failed.stderr);
+        nothing_at(&more)
     });
 }
 

@@ -5,7 +5,9 @@
 
 use crate::cargo::{cargo, succeed, workspace};
 use anyhow::{Context as _, Result, ensure};
-use crux_restore::roles::spec;
+use crux_dump::roles::spec as dump;
+use crux_restore::roles::spec as restore;
+use crux_role::Capability;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +15,6 @@ use std::process::Command;
 
 /// Who may run them.
 const GROUP: &str = "crux";
-/// What crux-dump needs (its check names each, and what it is for).
-const DUMP: &str = "cap_sys_admin,cap_sys_chroot,cap_sys_ptrace,cap_dac_read_search=ep";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -35,8 +35,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bin = options.prefix.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("failed to make {}", bin.display()))?;
     place(&bin, "crux-image", None)?;
-    place(&bin, "crux-dump", Some(DUMP))?;
-    place(&bin, "crux-restore", Some(&restore()))?;
+    place(
+        &bin,
+        "crux-dump",
+        Some(&together(dump::COLLECTOR, dump::ENCODER)),
+    )?;
+    place(
+        &bin,
+        "crux-restore",
+        Some(&together(restore::BUILDER, restore::FORKER)),
+    )?;
     println!(
         "installed in {}; members of group {GROUP} may dump and restore",
         bin.display()
@@ -44,9 +52,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What its roles hold together.
-fn restore() -> String {
-    let all = spec::BUILDER.iter().chain(spec::FORKER);
+/// What roles hold together.
+fn together(one: &[Capability], other: &[Capability]) -> String {
+    let all = one.iter().chain(other);
     let mut names: Vec<_> = all.map(|one| one.to_string().to_lowercase()).collect();
     names.sort_unstable();
     names.dedup();

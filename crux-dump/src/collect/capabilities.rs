@@ -1,45 +1,57 @@
-//! What this process may do.
+//! What this process may do, asked where it is about to do it.
 //!
 //! Kind: effect.
 
 use super::DumpError;
-use crux_mount::sys;
 use rustix::thread::CapabilitySet;
 
 /// What is needed, and what for.
-const NEEDED: [(CapabilitySet, &str, &str); 4] = [
+type Need = (CapabilitySet, &'static str, &'static str);
+
+const ENTERING: [Need; 2] = [
     (
         CapabilitySet::SYS_ADMIN,
         "CAP_SYS_ADMIN",
-        "enter the container's mount namespace",
+        "read in a copy of the container's mount namespace what is hidden there, and contents \
+         without a trace",
     ),
     (
         CapabilitySet::SYS_CHROOT,
         "CAP_SYS_CHROOT",
-        "enter the container's mount namespace",
-    ),
-    (
-        CapabilitySet::SYS_PTRACE,
-        "CAP_SYS_PTRACE",
-        "look at processes of other users",
-    ),
-    (
-        CapabilitySet::DAC_READ_SEARCH,
-        "CAP_DAC_READ_SEARCH",
-        "read files of other users",
+        "enter a copy of the container's mount namespace",
     ),
 ];
+const PROCESSES: [Need; 1] = [(
+    CapabilitySet::SYS_PTRACE,
+    "CAP_SYS_PTRACE",
+    "look at processes of other users, and at those that hold more capabilities",
+)];
+const FILES: [Need; 1] = [(
+    CapabilitySet::DAC_READ_SEARCH,
+    "CAP_DAC_READ_SEARCH",
+    "read files of other users",
+)];
 
-/// Names the first capability that is missing; or /proc, if that is none.
-pub fn check() -> Result<(), DumpError> {
-    match sys::proc_is_procfs() {
-        Ok(true) => {}
-        Ok(false) => return Err(DumpError::NoProc("it is not a proc file system".to_owned())),
-        Err(error) => return Err(DumpError::NoProc(error.to_string())),
-    }
+/// Before a mount namespace is entered.
+pub(super) fn check_entering() -> Result<(), DumpError> {
+    check(&ENTERING)
+}
+
+/// When a process may not be looked at.
+pub(super) fn check_processes() -> Result<(), DumpError> {
+    check(&PROCESSES)
+}
+
+/// When a file may not be read.
+pub(super) fn check_files() -> Result<(), DumpError> {
+    check(&FILES)
+}
+
+/// Names the first one that is missing.
+fn check(needs: &[Need]) -> Result<(), DumpError> {
     let held =
         rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-    match NEEDED.iter().find(|(needed, ..)| !held.contains(*needed)) {
+    match needs.iter().find(|(needed, ..)| !held.contains(*needed)) {
         None => Ok(()),
         Some(&(_, name, purpose)) => Err(DumpError::Capability { name, purpose }),
     }

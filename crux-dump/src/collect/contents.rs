@@ -1,13 +1,14 @@
 //! Contents of the container's own file systems in memory, into the image.
 //!
-//! Kind: effect. All of it runs in one thread that goes from namespace to
-//! namespace: a mount can be cloned only from within its own.
+//! Kind: effect. The process goes from namespace to namespace for it: a mount
+//! can be cloned only from within its own.
 
+use super::capabilities;
 use super::inside;
 use super::peel::{quiet_clone, quiet_copy};
 use super::roots::Roots;
 use super::{Collected, DumpError};
-use crate::contents;
+use crate::contents::{self, ContentsError};
 use crate::judge::{ContentsWork, Orphan, Place, SeenMount, View};
 use crux_image::contents::{
     ContentsWriter, Entry, FormatError, Metadata, Mode, Name, Section, Timestamp,
@@ -15,12 +16,13 @@ use crux_image::contents::{
 use crux_image::mounts::OriginIndex;
 use crux_image::path::RelPath;
 use crux_mount::mountinfo;
+use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Records the contents of every file system of `work`, in its order.
-pub fn collect(
+pub(crate) fn collect(
     collected: &Collected,
     work: &[ContentsWork],
     writer: &mut ContentsWriter<File>,
@@ -29,8 +31,8 @@ pub fn collect(
         return Ok(Vec::new());
     }
     let pid = collected.processes[0].pid;
+    let own = inside::own_directory().map_err(|error| DumpError::Process { pid, error })?;
     let all = || {
-        let own = inside::own_directory().map_err(|error| DumpError::Process { pid, error })?;
         let mut collector = Collector {
             collected,
             entries: by_id(collected),
@@ -42,11 +44,11 @@ pub fn collect(
             .map(|work| Ok((work.origin, collector.section(work, writer)?)))
             .collect()
     };
-    inside::apart(all).map_err(|error| DumpError::Process { pid, error })?
+    collected.home.leave_for(all)?
 }
 
 fn by_id(collected: &Collected) -> HashMap<SeenMount, &mountinfo::Entry> {
-    let spaces = collected.seen.container.iter().enumerate();
+    let spaces = collected.spaces.iter().enumerate();
     let entries = spaces.flat_map(|(namespace, space)| {
         space.table.iter().map(move |entry| {
             (
@@ -63,7 +65,7 @@ fn by_id(collected: &Collected) -> HashMap<SeenMount, &mountinfo::Entry> {
 
 /// The mounts on which something is mounted.
 fn holders(collected: &Collected) -> HashSet<SeenMount> {
-    let spaces = collected.seen.container.iter().enumerate();
+    let spaces = collected.spaces.iter().enumerate();
     let parents = spaces.flat_map(|(namespace, space)| {
         let id = |entry: &mountinfo::Entry| entry.parent;
         let parents = space.table.iter().map(id);
@@ -184,9 +186,14 @@ impl Collector<'_> {
             .map(|(name, fd)| (name.clone(), fd.as_fd()))
             .collect();
         let recorded = contents::record(root.as_fd(), &borrowed, self.own.as_fd(), writer);
-        recorded.map_err(|error| DumpError::Contents {
-            place: self.place(view.mounts[0]).to_string(),
-            error,
+        recorded.or_else(|error| {
+            if matches!(&error, ContentsError::Call { errno, .. } if *errno == Errno::ACCESS) {
+                capabilities::check_files()?;
+            }
+            Err(DumpError::Contents {
+                place: self.place(view.mounts[0]).to_string(),
+                error,
+            })
         })
     }
 
@@ -231,12 +238,14 @@ impl Collector<'_> {
     /// The mount itself in a quiet copy of its namespace, or a quiet clone of it.
     fn clone(&mut self, mount: SeenMount) -> Result<OwnedFd, String> {
         let collected = self.collected;
-        let (entry, fact) = (self.entries[&mount], collected.seen.roots.get(&mount.id));
+        let (entry, fact) = (self.entries[&mount], collected.facts.get(&mount.id));
         let has_mounts = self.holders.contains(&mount);
         let root = match self.go(mount.namespace)? {
             None => {
                 let process = &collected.processes[mount.namespace];
-                super::roots::visible(process, entry)?.0
+                super::roots::visible(process, entry)
+                    .map_err(|error| error.to_string())?
+                    .0
             }
             Some(copy) => {
                 let fact = fact.ok_or("its root was not looked at")?;
@@ -254,7 +263,7 @@ impl Collector<'_> {
     fn go(&mut self, namespace: usize) -> Result<Option<BorrowedFd<'_>>, String> {
         if self.here.as_ref().map(|here| here.namespace) != Some(namespace) {
             let process = &self.collected.processes[namespace];
-            let copy = match self.collected.seen.container[namespace].owner {
+            let copy = match self.collected.spaces[namespace].owner {
                 // In a copy of a user namespace's, all mounts are locked as they are.
                 Some(_) => inside::enter(process).map(|()| None),
                 None => quiet_copy(process).map(Some),

@@ -4,6 +4,7 @@
 
 use super::PeelError;
 use crate::contents::ContentsError;
+use crate::failure::Exit;
 use crate::judge::Obstacle;
 use crux_image::contents::FormatError;
 use crux_image::error::{ImageError, Problem};
@@ -36,9 +37,6 @@ pub enum DumpError {
         /// What for.
         purpose: &'static str,
     },
-    /// /proc is not what it should be.
-    #[error("use /proc, by which processes are looked at: {0}")]
-    NoProc(String),
     /// The process may not be looked at.
     #[error("look at process {pid}: {error}; this needs CAP_SYS_PTRACE over its user namespace")]
     Forbidden {
@@ -116,6 +114,9 @@ pub enum DumpError {
     /// The image could not be written.
     #[error("write {0}")]
     Image(#[from] ImageError),
+    /// What has to be said before was not.
+    #[error("judge the container: nothing was collected of it")]
+    OutOfTurn,
     /// The machine does not say what it is.
     #[error("describe the image: getrandom: {0}")]
     Facts(Errno),
@@ -133,30 +134,29 @@ impl std::fmt::Display for Counted {
 }
 
 impl DumpError {
-    /// The exit code: 2 the command line cannot be; 3 the target has something unsupported; 4 this process lacks something;
-    /// 6 it failed, and nothing is left behind.
-    pub fn exit_code(&self) -> u8 {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::NoProcess(_) => 2,
-            Self::Observe {
+            Self::NoProcess(_)
+            | Self::Observe {
                 error: ObserveError::Gone(_),
                 ..
-            } => 2,
+            } => Exit::Usage,
             Self::Image(error)
                 if matches!(
                     error.problem,
                     Problem::Exists | Problem::PartialExists(_) | Problem::NoName
                 ) =>
             {
-                2
+                Exit::Usage
             }
             Self::KernelThread(_)
             | Self::Zombie(_)
             | Self::SameNamespace(_)
             | Self::UserMaps(_)
-            | Self::Obstacles(_) => 3,
-            Self::Capability { .. } | Self::NoProc(_) | Self::Forbidden { .. } => 4,
-            _ => 6,
+            | Self::Obstacles(_) => Exit::Obstacle,
+            Self::Capability { .. } | Self::Forbidden { .. } => Exit::Lacking,
+            _ => Exit::Undone,
         }
     }
 }

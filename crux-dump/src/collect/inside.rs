@@ -1,8 +1,11 @@
-//! Work in a container's mount namespace, in a thread that shares neither root
-//! nor working directory with the rest of this process and goes afterwards.
+//! Work in a container's mount namespace.
 //!
-//! Kind: effect.
+//! Kind: effect. The process goes there, and back when the work is done. It has one thread, so
+//! nobody else's root or working directory changes with its own. In between nothing is found
+//! by a path of the host: what is needed of that was opened before.
 
+use super::DumpError;
+use super::capabilities;
 use super::process::Process;
 use crux_image::path::RelPath;
 use crux_mount::sys::{self, NamespaceKind, SysError};
@@ -10,22 +13,27 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Runs `work` in a thread with a root and working directory of its own. The thread is first
-/// moved into a copy of this process's mount namespace, because only that separates them without
-/// touching any other thread; `work` goes on to where it wants.
-pub(super) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, SysError> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .spawn_scoped(scope, || sys::unshare_mount_namespace().map(|()| work()))
-            .map_err(|error| {
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
-                SysError::new("clone3(a thread)", errno)
-            })?;
-        match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+/// Where this process is at home.
+#[derive(Debug)]
+pub(super) struct Home(Process);
+
+impl Home {
+    /// `own` is this process.
+    pub(super) fn new(own: Process) -> Self {
+        Self(own)
+    }
+
+    /// Does `work`, which goes where it wants, and comes back. There is no way on from a process
+    /// that cannot come back: what it would read then might be the container's.
+    pub(super) fn leave_for<T>(&self, work: impl FnOnce() -> T) -> Result<T, DumpError> {
+        capabilities::check_entering()?;
+        let result = work();
+        enter(&self.0).map_err(|error| DumpError::Process {
+            pid: self.0.pid,
+            error,
+        })?;
+        Ok(result)
+    }
 }
 
 /// Goes to the root directory of a process, in its mount namespace.

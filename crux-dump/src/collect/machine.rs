@@ -4,20 +4,29 @@
 //! Kind: effect. Processes that end meanwhile are left out.
 
 use super::DumpError;
+use super::capabilities;
 use super::process::Stat;
 use crate::judge::NamespaceId;
 use crux_mount::sys::SysError;
-use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The mount namespaces of all processes, by pid. Kernel threads, zombies and who may not be looked at
-/// have none. Whose child a process is costs more to read, and is asked of few.
+/// ([`Machine::forbidden`]) have none. Whose child a process is costs more to read, and is asked of few.
 #[derive(Debug)]
 pub(super) struct Machine {
     proc: OwnedFd,
     namespaces: BTreeMap<u32, NamespaceId>,
+    forbidden: Vec<u32>,
+}
+
+/// What a process is to whoever looks.
+enum Sight {
+    In(NamespaceId),
+    Forbidden(Errno),
+    Nowhere,
 }
 
 impl Machine {
@@ -28,19 +37,26 @@ impl Machine {
             error: errno.into(),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc = rustix::fs::open("/proc", flags, Mode::empty()).map_err(fail)?;
+        let proc = openat(CWD, "/proc", flags, Mode::empty()).map_err(fail)?;
         let mut namespaces = BTreeMap::new();
+        let mut forbidden = Vec::new();
         for entry in Dir::read_from(&proc).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_str().ok();
             let Some(pid) = name.and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            if let Some(id) = mounts_of(&proc, pid)? {
-                namespaces.insert(pid, id);
+            match mounts_of(&proc, pid)? {
+                Sight::In(id) => drop(namespaces.insert(pid, id)),
+                Sight::Forbidden(_) => forbidden.push(pid),
+                Sight::Nowhere => {}
             }
         }
-        Ok(Self { proc, namespaces })
+        Ok(Self {
+            proc,
+            namespaces,
+            forbidden,
+        })
     }
 
     /// The descendants of a process in namespaces that are not in `known`, in the order of their pids.
@@ -54,6 +70,16 @@ impl Machine {
         for (&pid, &id) in &self.namespaces {
             if !known.contains(&id) && pid != of && self.descends(pid, &mut descends)? {
                 found.push((pid, id));
+            }
+        }
+        // One that has ended meanwhile may be looked at, and has nothing.
+        for &pid in &self.forbidden {
+            if self.descends(pid, &mut descends)? && !self.is_zombie(pid)? {
+                capabilities::check_processes()?;
+                if let Sight::Forbidden(errno) = mounts_of(&self.proc, pid)? {
+                    let error = SysError::new("readlink(\"ns/mnt\")", errno);
+                    return Err(DumpError::Forbidden { pid, error });
+                }
             }
         }
         Ok(found)
@@ -78,6 +104,14 @@ impl Machine {
     }
 
     fn parent(&self, pid: u32) -> Result<Option<u32>, DumpError> {
+        Ok(self.stat(pid)?.map(|stat| stat.parent))
+    }
+
+    fn is_zombie(&self, pid: u32) -> Result<bool, DumpError> {
+        Ok(self.stat(pid)?.is_none_or(|stat| stat.is_zombie()))
+    }
+
+    fn stat(&self, pid: u32) -> Result<Option<Stat>, DumpError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = match openat(&self.proc, pid.to_string(), flags, Mode::empty()) {
             Ok(directory) => directory,
@@ -85,7 +119,7 @@ impl Machine {
             Err(errno) => return Err(failed(pid, "open(\"/proc/PID\")", errno)),
         };
         match Stat::read(directory.as_fd()) {
-            Ok(stat) => Ok(Some(stat.parent)),
+            Ok(stat) => Ok(Some(stat)),
             Err(error) if matches!(error.errno(), Errno::NOENT | Errno::SRCH) => Ok(None),
             Err(error) => Err(DumpError::Process { pid, error }),
         }
@@ -99,13 +133,14 @@ impl Machine {
     }
 }
 
-/// The mount namespace of a process, if it has one that may be looked at. Any other
-/// failure is one of the dump: leaving a process out could lose a namespace.
-fn mounts_of(proc: &OwnedFd, pid: u32) -> Result<Option<NamespaceId>, DumpError> {
+/// The mount namespace of a process. A failure for any other reason than these is one of
+/// the dump: leaving a process out could lose a namespace.
+fn mounts_of(proc: &OwnedFd, pid: u32) -> Result<Sight, DumpError> {
     match readlinkat(proc, format!("{pid}/ns/mnt"), Vec::new()) {
-        Ok(link) => Ok(inode(link.as_bytes())),
-        // Not ours to look at; a zombie; a kernel thread; gone.
-        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::SRCH) => Ok(None),
+        Ok(link) => Ok(inode(link.as_bytes()).map_or(Sight::Nowhere, Sight::In)),
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) => Ok(Sight::Forbidden(errno)),
+        // A zombie; a kernel thread; gone.
+        Err(Errno::NOENT | Errno::SRCH) => Ok(Sight::Nowhere),
         Err(errno) => Err(failed(pid, "readlink(\"ns/mnt\")", errno)),
     }
 }

@@ -16,19 +16,20 @@ mod users;
 mod watch;
 mod wishes;
 
-pub use capabilities::check as check_capabilities;
-pub use contents::collect as collect_contents;
+pub(crate) use contents::collect as collect_contents;
 pub use error::DumpError;
 pub use peel::PeelError;
 pub use process::Process;
-pub use wishes::check as check_wishes;
+pub(crate) use wishes::unfulfilled as check_wishes;
 
-use crate::judge::{ForeignTable, NamespaceId, Seen, SeenNamespace};
+use crate::judge::{NamespaceId, RootFact, SeenNamespace};
+use crate::roles::message::{Facts, Space, Tables};
+use crux_image::mounts::UserNsIndex;
 use crux_mount::features::Features;
 use crux_mount::ids::MountId;
-use crux_mount::mountinfo::Entry;
-use crux_mount::observe::{self, Hidden, ObserveError, ObservedNamespace, Reading};
+use crux_mount::observe::{self, Hidden, ObserveError, ObservedNamespace, Reading, RootPlace};
 use crux_mount::sys::NamespaceKind;
+use inside::Home;
 use machine::Machine;
 use roots::Roots;
 use std::collections::{HashMap, HashSet};
@@ -39,17 +40,20 @@ use watch::Watch;
 /// What was collected of a container.
 #[derive(Debug)]
 pub struct Collected {
-    /// For the judge.
-    pub seen: Seen,
-    /// One process of each mount namespace, in the order of [`Seen::container`].
-    pub processes: Vec<Process>,
+    /// The container's mount namespaces; the first is that of the pid given.
+    pub spaces: Vec<SeenNamespace>,
+    /// One process of each, in the same order.
+    processes: Vec<Process>,
     readings: Vec<Reading>,
-    roots: Vec<Roots>,
     watches: Vec<Watch>,
+    home: Home,
+    /// What [`Collected::look`] has found, in the same order.
+    roots: Vec<Roots>,
+    facts: HashMap<MountId, RootFact>,
 }
 
-/// Collects what is to be known of the process and its descendants.
-pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
+/// Reads the tables of the process and its descendants, and of who is outside.
+pub fn read(pid: u32, features: &Features) -> Result<(Collected, Tables), DumpError> {
     let own = Process::open(std::process::id())?;
     let first = Process::open(pid)?;
     if first.mount_id == own.mount_id {
@@ -57,60 +61,96 @@ pub fn collect(pid: u32, features: &Features) -> Result<Collected, DumpError> {
     }
     let machine = Machine::scan()?;
     let processes = container(first, &own, &machine)?;
-    let mut seen = Seen {
-        host: observe(&own, features)?.entries,
+    let host = observe::read_settled(own.directory(), features);
+    let mut tables = Tables {
+        pid,
+        command: processes[0].command(),
+        container: Vec::with_capacity(processes.len()),
+        user_namespaces: Vec::new(),
+        host: host.map_err(|error| failed(own.pid, error))?.table().into(),
         host_net: own.net,
         host_ipc: own.ipc,
-        ..Seen::default()
+        foreign: Vec::new(),
     };
     let mut users = Users::new(&own)?;
-    let mut readings = Vec::with_capacity(processes.len());
-    let mut roots = Vec::with_capacity(processes.len());
-    let mut watches = Vec::with_capacity(processes.len());
-    for process in &processes {
-        watches.push(Watch::begin(process)?);
-        let (reading, space) = begin(process, features)?;
-        readings.push(reading);
-        let owner = users.owner(process, &processes)?;
-        let unreached = unreached(process, &space)?;
-        let (place, root) = (space.root.place, space.root.mount);
-        let mut table = with_idmaps(space);
-        if place == observe::RootPlace::Directory {
-            let pid = process.pid;
-            let first = beyond::chrooted(process, root);
-            let first = first.map_err(|error| DumpError::Beyond { pid, error })?;
-            table.splice(..0, first);
-        }
-        let found = roots::look(process, &table)?;
-        seen.roots.extend(&found.facts);
-        seen.unlooked.extend(found.failures.iter().cloned());
-        roots.push(found);
-        let (net, ipc) = (process.net, process.ipc);
-        let pid = process.pid;
-        seen.container.push(SeenNamespace {
-            pid,
-            table,
-            root,
-            unreached,
-            owner,
-            net,
-            ipc,
-        });
-    }
-    seen.user_namespaces = users.into_records();
-    let known = processes
-        .iter()
-        .map(|p| p.mount_id)
-        .chain([own.mount_id])
-        .collect();
-    seen.foreign = foreign(&machine, &known);
-    Ok(Collected {
-        seen,
+    let known = processes.iter().map(|process| process.mount_id);
+    let known = known.chain([own.mount_id]).collect();
+    let mut collected = Collected {
+        spaces: Vec::with_capacity(processes.len()),
+        readings: Vec::with_capacity(processes.len()),
+        watches: Vec::with_capacity(processes.len()),
+        home: Home::new(own),
+        roots: Vec::new(),
+        facts: HashMap::new(),
         processes,
-        readings,
-        roots,
-        watches,
-    })
+    };
+    for process in &collected.processes {
+        collected.watches.push(Watch::begin(process)?);
+        let (reading, space) = begin(process, features)?;
+        let owner = users.owner(process, &collected.processes)?;
+        let (space, seen) = sight(process, &collected.home, &reading, space, owner)?;
+        collected.readings.push(reading);
+        tables.container.push(space);
+        collected.spaces.push(seen);
+    }
+    tables.user_namespaces = users.into_records();
+    tables.foreign = foreign(&machine, &known);
+    Ok((collected, tables))
+}
+
+/// One namespace, for the encoder and to go on with here.
+fn sight(
+    process: &Process,
+    home: &Home,
+    reading: &Reading,
+    space: ObservedNamespace,
+    owner: Option<UserNsIndex>,
+) -> Result<(Space, SeenNamespace), DumpError> {
+    let (pid, root, place) = (process.pid, space.root.mount, space.root.place);
+    let unreached = unreached(process, home, &space)?;
+    let chrooted = match place {
+        RootPlace::MountRoot => None,
+        RootPlace::Directory => beyond::chrooted(process, home, root)?,
+    };
+    let mut table = space.entries;
+    table.splice(..0, chrooted.clone());
+    let (net, ipc) = (process.net, process.ipc);
+    let sent = Space {
+        pid,
+        table: reading.table().into(),
+        chrooted,
+        idmaps: space.idmaps,
+        root,
+        unreached: unreached as u64,
+        owner,
+        net,
+        ipc,
+    };
+    let seen = SeenNamespace {
+        pid,
+        table,
+        root,
+        unreached,
+        owner,
+        net,
+        ipc,
+    };
+    Ok((sent, seen))
+}
+
+impl Collected {
+    /// Looks at the root of every mount.
+    pub(crate) fn look(&mut self) -> Result<Facts, DumpError> {
+        let mut facts = Facts::default();
+        for (process, space) in self.processes.iter().zip(&self.spaces) {
+            let found = roots::look(process, &self.home, &space.table)?;
+            facts.roots.extend(&found.facts);
+            facts.unlooked.extend(found.failures.iter().cloned());
+            self.roots.push(found);
+        }
+        self.facts.clone_from(&facts.roots);
+        Ok(facts)
+    }
 }
 
 /// Whether the tables are still those that were collected.
@@ -150,11 +190,6 @@ fn container(first: Process, own: &Process, machine: &Machine) -> Result<Vec<Pro
     Ok(processes)
 }
 
-fn observe(process: &Process, features: &Features) -> Result<ObservedNamespace, DumpError> {
-    observe::observe_process(process.directory(), features)
-        .map_err(|error| failed(process.pid, error))
-}
-
 /// What [`is_unchanged`] compares with is read once: a table that was half of a change is not there again.
 fn begin(
     process: &Process,
@@ -171,23 +206,18 @@ fn failed(pid: u32, error: ObserveError) -> DumpError {
     }
 }
 
-fn with_idmaps(space: ObservedNamespace) -> Vec<Entry> {
-    let mut table = space.entries;
-    for entry in table.iter_mut().filter(|entry| entry.idmapped) {
-        entry.attributes.idmap = space.idmaps.get(&entry.id).cloned();
-    }
-    table
-}
-
 /// How many mounts the table leaves out. Those that the root directory is stacked on do not count: its tasks
 /// cannot get there, and neither could they before.
-fn unreached(process: &Process, space: &ObservedNamespace) -> Result<usize, DumpError> {
-    let pid = process.pid;
+fn unreached(
+    process: &Process,
+    home: &Home,
+    space: &ObservedNamespace,
+) -> Result<usize, DumpError> {
     let mut parents: HashMap<MountId, MountId> = match &space.hidden {
         Hidden::Known(hidden) => hidden.iter().map(|m| (m.id, m.parent)).collect(),
         Hidden::Buried(_) => return Ok(0),
-        Hidden::Unknown => beyond::beyond(process, &space.entries)
-            .map_err(|error| DumpError::Beyond { pid, error })?
+        Hidden::Unknown if beyond::is_top(process)? => return Ok(0),
+        Hidden::Unknown => beyond::beyond(process, home, &space.entries)?
             .into_iter()
             .collect(),
     };
@@ -204,14 +234,11 @@ fn unreached(process: &Process, space: &ObservedNamespace) -> Result<usize, Dump
 }
 
 /// Tables of all other mount namespaces, as far as they can be read.
-fn foreign(machine: &Machine, known: &HashSet<NamespaceId>) -> Vec<ForeignTable> {
+fn foreign(machine: &Machine, known: &HashSet<NamespaceId>) -> Vec<(u32, Vec<u8>)> {
     let read = |pid: u32| {
         let process = Process::open(pid).ok()?;
-        let table = observe::observe_process(process.directory().as_fd(), &Features::default());
-        Some(ForeignTable {
-            pid,
-            table: table.ok()?.entries,
-        })
+        let reading = observe::read_settled(process.directory().as_fd(), &Features::default());
+        Some((pid, reading.ok()?.table().into()))
     };
     machine.others(known).into_iter().filter_map(read).collect()
 }

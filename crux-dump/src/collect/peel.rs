@@ -1,11 +1,12 @@
 //! Reaching mounts that other mounts hide.
 //!
-//! Kind: effect. In a thread of its own: a copy of the container's namespace is
+//! Kind: effect. Away from home: a copy of the container's namespace is
 //! made, *everything* in the copy is made private, that is read back, and only then what is
 //! in the way is unmounted in the copy. Were one mount of the copy still a
 //! peer, the container's own would be unmounted with it.
 
-use super::inside;
+use super::DumpError;
+use super::inside::{self, Home};
 use super::process::Process;
 use crate::judge::Tree;
 use crux_image::path::RelPath;
@@ -31,15 +32,19 @@ pub enum PeelError {
 pub(super) type Reached = HashMap<MountId, Result<OwnedFd, PeelError>>;
 
 /// Reaches `wanted`, positions in `tree`, of the table of a process.
-pub(super) fn reach(process: &Process, table: &[Entry], tree: &Tree, wanted: &[usize]) -> Reached {
+pub(super) fn reach(
+    process: &Process,
+    home: &Home,
+    table: &[Entry],
+    tree: &Tree,
+    wanted: &[usize],
+) -> Result<Reached, DumpError> {
     let mut reached = Reached::new();
     // From the mounts attached last: what lies on top goes first, so one copy often serves for all.
     let mut open: Vec<usize> = wanted.to_vec();
     open.sort_unstable_by_key(|&node| std::cmp::Reverse(tree.nodes[node].entry));
     while !open.is_empty() {
-        let result = inside::apart(|| with_copy(process, tree, &open))
-            .map_err(PeelError::from)
-            .and_then(|copy| copy);
+        let result = home.leave_for(|| with_copy(process, tree, &open))?;
         let id = |node: usize| table[tree.nodes[node].entry].id;
         let found = match result {
             Ok(found) if !found.is_empty() => found,
@@ -49,7 +54,7 @@ pub(super) fn reach(process: &Process, table: &[Entry], tree: &Tree, wanted: &[u
         open.retain(|node| !found.contains_key(node));
         reached.extend(found.into_iter().map(|(node, result)| (id(node), result)));
     }
-    reached
+    Ok(reached)
 }
 
 type Found = HashMap<usize, Result<OwnedFd, PeelError>>;
@@ -76,17 +81,17 @@ fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, 
     Ok(found)
 }
 
-/// A private copy of a mount namespace, which this thread is in.
+/// A private copy of a mount namespace, which this process is in.
 struct Copy {
     table: Vec<Entry>,
     tree: Tree,
     root: OwnedFd,
-    /// This thread's directory in /proc.
+    /// This process's directory in /proc.
     own: OwnedFd,
 }
 
 impl Copy {
-    /// `own` is this thread's directory in /proc, which it may have left the reach of.
+    /// `own` is this process's directory in /proc, which it may have left the reach of.
     pub(super) fn new(process: &Process, own: OwnedFd) -> Result<Self, PeelError> {
         inside::enter(process)?;
         sys::unshare_mount_namespace()?;
@@ -148,7 +153,7 @@ pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
     Ok(clone)
 }
 
-/// Puts this thread into a copy of the namespace in which every mount is private and reading
+/// Puts this process into a copy of the namespace in which every mount is private and reading
 /// changes nothing; its root directory. One copy costs less than a few clones: each clone
 /// ends with a grace period of the kernel's (RCU), and a copy with one for all its mounts.
 pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
@@ -162,7 +167,7 @@ pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
     Ok(root)
 }
 
-/// The table of the thread whose directory in /proc this is.
+/// The table of the process whose directory in /proc this is.
 pub(super) fn read_table(own: &OwnedFd) -> Result<Vec<Entry>, PeelError> {
     let mut file = sys::open_process_file(own.as_fd(), "mountinfo")?;
     let mut bytes = Vec::new();

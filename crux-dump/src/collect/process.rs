@@ -3,6 +3,7 @@
 //! Kind: effect. The pid is used once, to open `/proc/PID`.
 
 use super::DumpError;
+use super::capabilities;
 use crate::judge::NamespaceId;
 use crux_mount::sys::{self, NamespaceKind, SysError};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -34,7 +35,10 @@ impl Process {
     /// Opens everything that is needed of a process, or says why it cannot be dumped.
     pub fn open(pid: u32) -> Result<Self, DumpError> {
         let fail = |error: SysError| match error.errno() {
-            Errno::ACCESS | Errno::PERM => DumpError::Forbidden { pid, error },
+            Errno::ACCESS | Errno::PERM => match capabilities::check_processes() {
+                Ok(()) => DumpError::Forbidden { pid, error },
+                Err(missing) => missing,
+            },
             Errno::NOENT | Errno::SRCH => DumpError::NoProcess(pid),
             _ => DumpError::Process { pid, error },
         };
@@ -43,7 +47,7 @@ impl Process {
         if stat.flags & PF_KTHREAD != 0 {
             return Err(DumpError::KernelThread(pid));
         }
-        if matches!(stat.state, b'Z' | b'X' | b'x') {
+        if stat.is_zombie() {
             return Err(DumpError::Zombie(pid));
         }
         let at = directory.as_fd();
@@ -98,6 +102,11 @@ pub(super) struct Stat {
 }
 
 impl Stat {
+    /// Whether it has ended.
+    pub(super) fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
     pub(super) fn read(process: BorrowedFd<'_>) -> Result<Self, SysError> {
         // One line of numbers and a name of at most 64 bytes, which the kernel gives out in one piece.
         let file = sys::open_process_file(process, "stat")?;

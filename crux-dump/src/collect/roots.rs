@@ -4,16 +4,18 @@
 //! others in a copy of the namespace.
 
 use super::DumpError;
-use super::inside;
+use super::capabilities;
+use super::inside::{self, Home};
 use super::peel::{self, Reached};
 use super::process::Process;
 use crate::judge::{Fill, RootFact, Tree};
 use crux_image::mounts::FileKind;
-use crux_image::path::RelPath;
+use crux_image::path::{PathError, RelPath};
 use crux_mount::ids::{Device, MountId};
 use crux_mount::mountinfo::Entry;
-use crux_mount::sys::{self, FileStat};
+use crux_mount::sys::{self, FileStat, SysError};
 use rustix::fs::{Dir, Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -30,7 +32,7 @@ pub(super) struct Roots {
 
 /// Looks at the root of every mount of a table: once at each part of a file system that
 /// mounts show, through the first of them that a path leads to.
-pub(super) fn look(process: &Process, table: &[Entry]) -> Result<Roots, DumpError> {
+pub(super) fn look(process: &Process, home: &Home, table: &[Entry]) -> Result<Roots, DumpError> {
     let mut roots = Roots::default();
     // A table that is no tree is for the judge to refuse.
     let Ok(tree) = Tree::new(process.pid, table) else {
@@ -54,7 +56,12 @@ pub(super) fn look(process: &Process, table: &[Entry]) -> Result<Roots, DumpErro
                     known.insert(part, *fact);
                 }
             }
-            Err(cause) => out_of_reach.push((node, cause)),
+            Err(cause) => {
+                if matches!(&cause, Unseen::Call(error) if error.errno() == Errno::ACCESS) {
+                    capabilities::check_files()?;
+                }
+                out_of_reach.push((node, cause.to_string()));
+            }
         }
     }
     for entry in tree.nodes.iter().map(|placed| &table[placed.entry]) {
@@ -66,7 +73,7 @@ pub(super) fn look(process: &Process, table: &[Entry]) -> Result<Roots, DumpErro
     out_of_reach.retain(|(node, _)| !looked_at(*node));
     if !out_of_reach.is_empty() {
         let hidden: Vec<usize> = out_of_reach.iter().map(|(node, _)| *node).collect();
-        let reached = peel::reach(process, table, &tree, &hidden);
+        let reached = peel::reach(process, home, table, &tree, &hidden)?;
         let causes = out_of_reach.into_iter();
         let causes = causes.map(|(node, cause)| (table[tree.nodes[node].entry].id, cause));
         roots.add_hidden(table, reached, &causes.collect());
@@ -87,15 +94,26 @@ fn is_in_memory(entry: &Entry) -> bool {
     matches!(&entry.fs_type[..], b"tmpfs" | b"ramfs")
 }
 
+/// Why the root of a mount cannot be seen from outside.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unseen {
+    #[error(transparent)]
+    Call(#[from] SysError),
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error("another mount hides it")]
+    Hidden,
+}
+
 /// The root of a mount, if its path leads there; or why not.
-pub(super) fn visible(process: &Process, entry: &Entry) -> Result<(OwnedFd, FileStat), String> {
-    let path = RelPath::from_absolute(&entry.mountpoint).map_err(|error| error.to_string())?;
-    let fd = inside::open_across(process.root.as_fd(), &path).map_err(|error| error.to_string())?;
-    let stat = sys::statx(&fd).map_err(|error| error.to_string())?;
+pub(super) fn visible(process: &Process, entry: &Entry) -> Result<(OwnedFd, FileStat), Unseen> {
+    let path = RelPath::from_absolute(&entry.mountpoint)?;
+    let fd = inside::open_across(process.root.as_fd(), &path)?;
+    let stat = sys::statx(&fd)?;
     // The root directory itself may be one that was chrooted to.
     match stat.mount == entry.id && (stat.is_mount_root || path.is_root()) {
         true => Ok((fd, stat)),
-        false => Err("another mount hides it".to_owned()),
+        false => Err(Unseen::Hidden),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crux_image::mounts::{FileKind, UserNamespace, UserNsIndex};
 use crux_mount::{ids::MountId, mountinfo::Entry};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Everything that was read, of the container and of what is outside.
@@ -28,7 +29,9 @@ pub struct Seen {
 }
 
 /// The identity of a namespace: the inode number of its nsfs file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct NamespaceId(pub u64);
 
 /// A mount namespace of the container.
@@ -61,7 +64,7 @@ pub struct ForeignTable {
 }
 
 /// What statx(2) says of the root of a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFact {
     /// What it is.
     pub kind: FileKind,
@@ -78,7 +81,7 @@ pub struct RootFact {
 }
 
 /// Whether a directory has entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fill {
     /// Nobody looked.
     NotAsked,

@@ -6,10 +6,11 @@ use super::items::{Item, Shown};
 use crux_image::mounts::OriginIndex;
 use crux_image::path::{HostPath, RelPath};
 use crux_mount::ids::{Device, MountId};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The contents of one file system to collect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentsWork {
     /// Which.
     pub origin: OriginIndex,
@@ -20,7 +21,7 @@ pub struct ContentsWork {
 }
 
 /// A part of a file system, and mounts that show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Which part.
     pub root: RelPath,
@@ -29,7 +30,7 @@ pub struct View {
 }
 
 /// Something that was removed from a file system and is still mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orphan {
     /// The name that it gets in the image: made there and removed again.
     pub name: RelPath,
@@ -38,7 +39,7 @@ pub struct Orphan {
 }
 
 /// A mount of the container, live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SeenMount {
     /// Its namespace: a position in `Seen::container`.
     pub namespace: usize,
@@ -47,7 +48,7 @@ pub struct SeenMount {
 }
 
 /// A path of the host that should show what a mount of the container shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WishCheck {
     /// The origin whose wish it is.
     pub origin: OriginIndex,

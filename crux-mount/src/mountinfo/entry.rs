@@ -4,9 +4,10 @@
 
 use crate::ids::{Device, MountId, PeerGroupId};
 use crux_image::mounts::{MountAttributes, SuperblockFlags};
+use serde::{Deserialize, Serialize};
 
 /// A mount as mountinfo shows it. Names are bytes, unescaped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its id.
     pub id: MountId,
@@ -44,7 +45,7 @@ pub struct Entry {
 }
 
 /// The root of a mount.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Root {
     /// A path from the root of the file system (`/`, `/a/b`), or what the file system shows in its place: nsfs
     /// has `net:[4026531840]`, cgroup has `/..` for what is outside of the reader's cgroup namespace.
@@ -54,7 +55,7 @@ pub struct Root {
 }
 
 /// An option of a superblock: `key` or `key=value`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SuperOption {
     /// The name.
     pub key: Vec<u8>,
@@ -63,7 +64,7 @@ pub struct SuperOption {
 }
 
 /// Something in a line that has no meaning here.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Unknown {
     /// A per-mount option, or one that contradicts another.
     Attribute(Vec<u8>),

@@ -224,6 +224,13 @@ impl Tracer {
                 self.note_hit(pid);
                 let _ = kill(self.main, Signal::SIGKILL);
             }
+            Fault::KillRole { nth } if pid != self.main => {
+                self.matched += 1;
+                if self.matched == nth {
+                    self.note_hit(pid);
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+            }
             Fault::KillOther { pid: other, nth } if nth == self.count => {
                 self.note_hit(pid);
                 let _ = kill(Pid::from_raw(other), Signal::SIGKILL);

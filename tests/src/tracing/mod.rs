@@ -63,6 +63,11 @@ pub enum Fault {
         /// Of all calls of all kinds.
         nth: usize,
     },
+    /// SIGKILL to whichever process that the program started begins this call of theirs, from 1.
+    KillRole {
+        /// Of all calls of all kinds that they make.
+        nth: usize,
+    },
     /// SIGKILL to the program when it, or a process it started, begins this call, from 1.
     Kill {
         /// Of all calls of all kinds.

@@ -1,0 +1,85 @@
+//! What crux-dump prints.
+//!
+//! Kind: shell.
+
+use crate::cli::Options;
+use crate::failure::{Exit, Failure};
+use crux_image::inventory::ImageId;
+use crux_image::mounts::Mounts;
+use crux_image::render;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write as _};
+
+/// On standard error. Nothing is left to be done if that is gone too.
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(text);
+}
+
+/// What to print once it is done, with the id of the image that was written.
+pub(crate) fn done(
+    options: &Options,
+    id: Option<ImageId>,
+    left_out: usize,
+    mounts: &Mounts,
+) -> String {
+    let id = id.map(|id| id.to_string());
+    match (options.json, options.dry_run) {
+        (true, _) => format!(
+            "{}\n",
+            json!({ "written": id.is_some(), "image": id, "left_out": left_out, "mounts": render::mounts_record(mounts) })
+        ),
+        (false, true) => render::tree(mounts),
+        (false, false) => String::new(),
+    }
+}
+
+/// Mounts that no task of the container can get at.
+pub(crate) fn left_out(count: u64) {
+    if count > 0 {
+        say(format_args!(
+            "Note: {count} mounts that its root directory does not reach (chroot) are left out\n"
+        ));
+    }
+}
+
+/// On standard output, all of it. Whoever closes that has seen enough; that it cannot be written is
+/// a failure, though the image is there.
+pub(crate) fn print(text: &str, options: &Options) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let (exit, image) = match options.dry_run {
+                true => (Exit::Undone, ""),
+                false => (Exit::Uncertain, "; the image is complete"),
+            };
+            Err(Failure::new(
+                exit,
+                format_args!("write to standard output: {error}{image}"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why there is no image, and what would help.
+pub fn failure(options: &Options, failure: &Failure) {
+    say(format_args!("Error: failed to {failure}\n"));
+    let obstacles = &failure.obstacles;
+    for obstacle in obstacles {
+        say(format_args!("  {}\n", obstacle.what));
+    }
+    let helpful: BTreeSet<&String> = obstacles.iter().flat_map(|told| &told.options).collect();
+    if !helpful.is_empty() {
+        say(format_args!("  these options would help:\n"));
+        helpful
+            .iter()
+            .for_each(|option| say(format_args!("    {option}\n")));
+    }
+    // Once there is an image, standard output is what could not be written to.
+    if options.json && failure.exit != Exit::Uncertain {
+        let text = json!({ "written": false, "error": failure.message, "exit": failure.exit as u8, "obstacles": obstacles });
+        // The exit code says it as well.
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+}

@@ -1,0 +1,89 @@
+//! The collector: looks at the target, and records the contents of its file systems.
+//!
+//! Kind: shell. It decides nothing about a container: what is to be recorded it is
+//! told by the encoder. Bulk data goes into the members that it is given, nothing else of the
+//! image is in its reach.
+
+use super::message::{Answer, Ask, Done, LARGE, Refusal, SMALL, Work, bound};
+use crate::collect::{self, Collected, DumpError};
+use crux_image::contents::ContentsWriter;
+use crux_mount::features::Features;
+use crux_role::{Channel, ChannelError};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+/// Everything that the collector does. It ends where the supervisor has gone.
+pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
+    let features = Features::probe_reading();
+    let mut collected = None;
+    loop {
+        let (ask, files) = channel.receive::<Ask>(bound(SMALL, 2))?;
+        match (ask, &collected) {
+            (Ask::Look, _) => collected = look(pid, &features, channel)?,
+            (Ask::Contents, Some(collected)) => contents(collected, files, channel)?,
+            (Ask::Unchanged, Some(collected)) => {
+                let unchanged = collect::is_unchanged(collected, &features);
+                channel.send(&unchanged.map_err(Refusal::from), &[])?;
+            }
+            (Ask::Contents | Ask::Unchanged, None) => return Err(ChannelError::Malformed),
+        }
+    }
+}
+
+/// Tables go out as soon as they are read: whoever gets them has something to do meanwhile.
+fn look(
+    pid: u32,
+    features: &Features,
+    channel: &Channel,
+) -> Result<Option<Collected>, ChannelError> {
+    let (mut collected, tables) = match collect::read(pid, features) {
+        Ok(read) => read,
+        Err(error) => return refuse(error, channel).map(|()| None),
+    };
+    channel.send(&Answer::Ok(()), &[])?;
+    channel.send(&tables, &[])?;
+    drop(tables);
+    let facts = match collected.look() {
+        Ok(facts) => facts,
+        Err(error) => return refuse(error, channel).map(|()| None),
+    };
+    channel.send(&Answer::Ok(()), &[])?;
+    channel.send(&facts, &[])?;
+    Ok(Some(collected))
+}
+
+fn refuse(error: DumpError, channel: &Channel) -> Result<(), ChannelError> {
+    channel.send(&Answer::<()>::Err(error.into()), &[])
+}
+
+fn contents(
+    collected: &Collected,
+    files: Vec<OwnedFd>,
+    channel: &Channel,
+) -> Result<(), ChannelError> {
+    let (work, _) = channel.receive::<Work>(bound(LARGE, 0))?;
+    match record(collected, &work, files) {
+        Err(error) => refuse(error, channel),
+        Ok(done) => {
+            channel.send(&Answer::Ok(()), &[])?;
+            channel.send(&done, &[])
+        }
+    }
+}
+
+fn record(collected: &Collected, work: &Work, files: Vec<OwnedFd>) -> Result<Done, DumpError> {
+    let mut files = files.into_iter().map(File::from);
+    let sections = match (files.next(), files.next()) {
+        (Some(index), Some(data)) => {
+            let mut writer = ContentsWriter::new(index, data)?;
+            let sections = collect::collect_contents(collected, &work.contents, &mut writer)?;
+            writer.finish()?;
+            sections
+        }
+        _ => Vec::new(),
+    };
+    Ok(Done {
+        sections,
+        unfulfilled: collect::check_wishes(&work.wishes),
+    })
+}

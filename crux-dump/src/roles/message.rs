@@ -1,0 +1,228 @@
+//! What the roles of a dump say to each other, in the order in which they do.
+//!
+//! Kind: pure. Each is a record of crux-image's codec, with a bound that the
+//! receiver sets. An answer is what was asked for, or why there is none.
+
+use crate::collect::DumpError;
+use crate::failure::{Exit, Failure, Told};
+use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, WishCheck};
+use crux_image::contents::Section;
+use crux_image::mounts::{IdMap, OriginIndex, UserNamespace, UserNsIndex};
+use crux_mount::ids::MountId;
+use crux_mount::mountinfo::Entry;
+use crux_role::Bound;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// An answer of a role.
+pub(crate) type Answer<T> = Result<T, Refusal>;
+
+/// A failure on its way to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Refusal {
+    exit: u8,
+    message: String,
+    obstacles: Vec<Told>,
+    pub(crate) doubt: Doubt,
+}
+
+/// Whether it could be otherwise next time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Doubt {
+    /// It is as it is.
+    None,
+    /// It is so only if the tables have not changed meanwhile.
+    IfChanged,
+    /// They kept changing.
+    Changing,
+}
+
+/// What the collector is asked for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Everything from the beginning: it answers, [`Tables`] follow; it answers, [`Facts`] follow.
+    Look,
+    /// [`Work`] follows, and the contents members come along where there is an image: it answers, [`Done`] follows.
+    Contents,
+    /// Whether the tables are still those that it has read.
+    Unchanged,
+}
+
+/// What the encoder is told.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// The directory of the image comes along; without it nothing is written.
+    Directory,
+    /// [`Tables`] follow, in the place of all that was said before. There is no answer.
+    Tables,
+    /// [`Facts`] follow: it answers with [`Fit`] and the contents members, [`Work`] follows.
+    Judge,
+    /// [`Done`] follows: it answers with what to print.
+    Finish,
+}
+
+/// From the collector to the encoder: mount tables as the kernel gave them out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Tables {
+    /// The process given.
+    pub pid: u32,
+    /// The name of that process: bytes that it chose itself.
+    pub command: Vec<u8>,
+    /// The container's namespaces, that of `pid` first.
+    pub container: Vec<Space>,
+    /// User namespaces that own some of them.
+    pub user_namespaces: Vec<UserNamespace>,
+    /// The dumper's own.
+    pub host: Vec<u8>,
+    /// Its net namespace.
+    pub host_net: NamespaceId,
+    /// Its ipc namespace.
+    pub host_ipc: NamespaceId,
+    /// All other namespaces, each with a task in it.
+    pub foreign: Vec<(u32, Vec<u8>)>,
+}
+
+/// A mount namespace of the container.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Space {
+    /// A task in it.
+    pub pid: u32,
+    /// Its mountinfo.
+    pub table: Vec<u8>,
+    /// What its root directory is, where that is not the root of a mount.
+    pub chrooted: Option<Entry>,
+    /// The maps of id-mapped mounts.
+    pub idmaps: BTreeMap<MountId, IdMap>,
+    /// The mount that the root directory is on.
+    pub root: MountId,
+    /// See `SeenNamespace::unreached`.
+    pub unreached: u64,
+    /// Its owner, where that is not the dumper's own user namespace.
+    pub owner: Option<UserNsIndex>,
+    /// The net namespace of its task.
+    pub net: NamespaceId,
+    /// The ipc namespace of its task.
+    pub ipc: NamespaceId,
+}
+
+/// From the collector to the encoder: what the roots of mounts are.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub roots: HashMap<MountId, RootFact>,
+    /// Why nothing is known of others.
+    pub unlooked: HashMap<MountId, String>,
+}
+
+/// From the encoder: it can be dumped.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Fit {
+    /// How many mounts above a chroot are left out.
+    pub left_out: u64,
+}
+
+/// From the encoder to the collector: what is left to do on the live system.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Work {
+    pub contents: Vec<ContentsWork>,
+    pub wishes: Vec<WishCheck>,
+}
+
+/// From the collector to the encoder: it was done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// Where the contents are.
+    pub sections: Vec<(OriginIndex, Section)>,
+    /// Origins whose wishes lead elsewhere.
+    pub unfulfilled: Vec<OriginIndex>,
+}
+
+/// Bytes of records whose size does not depend on the container, and of causes.
+pub(crate) const SMALL: u64 = 2 << 20;
+/// Bytes of tables, facts and work: as many mounts as a few kernels would have.
+pub(crate) const LARGE: u64 = 2 << 30;
+/// Bytes of what is printed.
+pub(crate) const TEXT: u64 = 1 << 30;
+
+/// A bound.
+pub(crate) fn bound(bytes: u64, descriptors: usize) -> Bound {
+    Bound { bytes, descriptors }
+}
+
+impl From<DumpError> for Refusal {
+    fn from(error: DumpError) -> Self {
+        let doubt = match &error {
+            DumpError::Changing(_) => Doubt::Changing,
+            // The contents of a mount that has gone meanwhile cannot be reached, and what
+            // was seen may have been half of a change.
+            DumpError::Reach { .. }
+            | DumpError::Contents { .. }
+            | DumpError::Process { .. }
+            | DumpError::Obstacles(_) => Doubt::IfChanged,
+            _ => Doubt::None,
+        };
+        let obstacles: &[Obstacle] = match &error {
+            DumpError::Obstacles(obstacles) => obstacles,
+            _ => &[],
+        };
+        let told = |obstacle: &Obstacle| Told {
+            what: obstacle.to_string(),
+            options: obstacle.options(),
+        };
+        Self {
+            exit: error.exit() as u8,
+            message: error.to_string(),
+            obstacles: obstacles.iter().map(told).collect(),
+            doubt,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    /// TRUST: the words may come from a role that was taken over. They go to a
+    /// terminal: nothing in them controls one.
+    fn from(refusal: Refusal) -> Self {
+        let exits = [Exit::Usage, Exit::Obstacle, Exit::Lacking];
+        let exit = exits.into_iter().find(|exit| *exit as u8 == refusal.exit);
+        let told = |told: Told| Told {
+            what: printable(&told.what),
+            options: told.options.iter().map(|text| printable(text)).collect(),
+        };
+        Self {
+            exit: exit.unwrap_or(Exit::Undone),
+            message: printable(&refusal.message),
+            obstacles: refusal.obstacles.into_iter().map(told).collect(),
+        }
+    }
+}
+
+/// Without control characters, but for the ends of lines.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| match c.is_control() && c != '\n' {
+        true => '\u{fffd}',
+        false => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_cannot_control_a_terminal_or_make_up_an_exit_code() {
+        let told = Told {
+            what: "c\x07".into(),
+            options: vec!["\x1b[2J".into()],
+        };
+        let failure = Failure::from(Refusal {
+            exit: 0,
+            message: "a\x1b]0;b\nc".into(),
+            obstacles: vec![told],
+            doubt: Doubt::None,
+        });
+        assert_eq!(failure.exit, Exit::Undone);
+        assert_eq!(failure.message, "a\u{fffd}]0;b\nc");
+        assert_eq!(failure.obstacles[0].what, "c\u{fffd}");
+        assert_eq!(failure.obstacles[0].options, ["\u{fffd}[2J"]);
+    }
+}

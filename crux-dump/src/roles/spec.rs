@@ -1,0 +1,188 @@
+//! What each role of a dump holds: capabilities and system calls.
+//!
+//! Kind: pure. docs/privileges.md has the same as a table, which a test holds to this.
+
+use crux_role::{Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use Capability::{
+    CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
+    CAP_SYS_PTRACE,
+};
+
+/// What the collector keeps.
+pub const COLLECTOR: &[Capability] = &[
+    CAP_SYS_PTRACE,
+    CAP_DAC_READ_SEARCH,
+    CAP_SYS_ADMIN,
+    CAP_SYS_CHROOT,
+    CAP_FOWNER,
+];
+/// What the encoder keeps.
+pub const ENCODER: &[Capability] = &[];
+/// What the supervisor keeps once the others are there.
+pub const SUPERVISOR: &[Capability] = &[];
+/// The same where root has named a directory that others own, in which an image has to get its
+/// name, or to go.
+pub const SUPERVISOR_ABROAD: &[Capability] = &[CAP_DAC_OVERRIDE];
+/// Those that open files of others; an operator who is not root names directories with
+/// nothing but permissions of his own.
+pub const FILES: &[Capability] = &[CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER];
+
+/// The collector. Landlock is not for who mounts.
+pub(crate) fn collector(patience: Duration) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "collector",
+        keep: COLLECTOR,
+        bounding: Bounding::Dropped,
+        filter: Some(collector_filter().compile()?),
+        stdio: Stdio::Errors,
+        files: Files::Unlimited,
+        patience,
+    })
+}
+
+/// The encoder, which makes files in this directory alone.
+pub(crate) fn encoder(patience: Duration, directory: Option<OwnedFd>) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "encoder",
+        keep: ENCODER,
+        bounding: Bounding::Dropped,
+        filter: Some(encoder_filter().compile()?),
+        stdio: Stdio::Errors,
+        files: directory.map_or(Files::None, Files::Beneath),
+        patience,
+    })
+}
+
+/// Of the encoder. What it opens is new, wherever that is: on a kernel without Landlock it
+/// still can read and overwrite nothing.
+pub fn encoder_filter() -> Filter {
+    let new = (libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW) as u32;
+    Filter::base()
+        .allow(&[
+            libc::SYS_fstat,
+            libc::SYS_fsync,
+            libc::SYS_ftruncate,
+            libc::SYS_lseek,
+            libc::SYS_pread64,
+            libc::SYS_uname,
+        ])
+        .when(libc::SYS_openat, &[Condition::Bits(2, new, new)])
+        // Of a descriptor, not of a path; std asks with no path at all whether the kernel knows the call.
+        .when(
+            libc::SYS_statx,
+            &[Condition::Bits(2, EMPTY_PATH, EMPTY_PATH)],
+        )
+        .when(libc::SYS_statx, &[Condition::Is(1, 0)])
+        .one_of(libc::SYS_fcntl, 1, &[libc::F_DUPFD_CLOEXEC as u32])
+}
+
+const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
+
+/// Of the supervisor, once the others are there.
+pub fn supervisor_filter() -> Filter {
+    Filter::base()
+        .allow(&[
+            libc::SYS_fstat,
+            libc::SYS_fsync,
+            libc::SYS_kill,
+            libc::SYS_renameat,
+            libc::SYS_renameat2,
+            libc::SYS_unlinkat,
+            libc::SYS_wait4,
+        ])
+        .when(libc::SYS_ioctl, &[Condition::Is(1, libc::TCGETS as u32)])
+        .when(
+            libc::SYS_setsockopt,
+            &[Condition::Is(1, libc::SOL_SOCKET as u32)],
+        )
+}
+
+/// Of the collector. What it opens by openat(2) is opened for reading; openat2(2) has its flags
+/// in memory, where a filter sees nothing.
+pub fn collector_filter() -> Filter {
+    let word = |flag: i32| flag as u32;
+    let writing = word(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC);
+    Filter::base()
+        .allow(&[
+            // Looking.
+            libc::SYS_fgetxattr,
+            libc::SYS_flistxattr,
+            libc::SYS_fstat,
+            libc::SYS_fstatfs,
+            libc::SYS_getdents64,
+            libc::SYS_lgetxattr,
+            libc::SYS_llistxattr,
+            libc::SYS_getxattr,
+            libc::SYS_listxattr,
+            libc::SYS_lseek,
+            libc::SYS_mincore,
+            libc::SYS_newfstatat,
+            libc::SYS_openat2,
+            libc::SYS_poll,
+            libc::SYS_ppoll,
+            libc::SYS_pread64,
+            libc::SYS_readlinkat,
+            libc::SYS_statx,
+            libc::SYS_capget,
+            LISTMOUNT,
+            STATMOUNT,
+            // Reaching what cannot be seen from outside: in a copy of the namespace.
+            libc::SYS_chroot,
+            libc::SYS_fchdir,
+            libc::SYS_mount_setattr,
+            libc::SYS_open_tree,
+            libc::SYS_umount2,
+        ])
+        .when(libc::SYS_openat, &[Condition::Bits(2, writing, 0)])
+        .one_of(libc::SYS_setns, 1, &[word(libc::CLONE_NEWNS)])
+        .one_of(libc::SYS_unshare, 0, &[word(libc::CLONE_NEWNS)])
+        .one_of(
+            libc::SYS_fcntl,
+            1,
+            &[libc::F_DUPFD_CLOEXEC, libc::F_GETFL, libc::F_SETFL].map(word),
+        )
+        .one_of(libc::SYS_ioctl, 1, &IOCTLS)
+}
+
+const STATMOUNT: libc::c_long = 457;
+const LISTMOUNT: libc::c_long = 458;
+/// `NS_GET_MNTNS_ID` and `NS_GET_USERNS` (ioctl_nsfs(2)).
+const IOCTLS: [u32; 2] = [0x8008_b705, 0xb701];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_compiles() {
+        for filter in [encoder_filter(), supervisor_filter(), collector_filter()] {
+            assert_eq!(filter.compile().unwrap(), filter.compile().unwrap());
+        }
+    }
+
+    #[test]
+    fn no_role_executes_connects_traces_or_makes_processes() {
+        let calls = [
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_socket,
+            libc::SYS_connect,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_writev,
+            libc::SYS_bpf,
+            libc::SYS_mount,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+        ];
+        for call in calls {
+            for filter in [encoder_filter(), supervisor_filter(), collector_filter()] {
+                assert!(!filter.lists(call), "{call}");
+            }
+        }
+        assert!(!supervisor_filter().lists(libc::SYS_openat));
+        assert!(!encoder_filter().lists(libc::SYS_unlinkat));
+    }
+}
