@@ -12,5 +12,6 @@ mod privilege;
 pub mod report;
 pub mod roles;
 mod sys;
+pub mod tasks;
 
 pub use dump::run;

@@ -1,0 +1,12 @@
+//! Capturing processes: what a frozen task tree is made of, as the record of tasks has it.
+//!
+//! Kind: effect. The tasks are stopped while this runs; nothing is decided about
+//! them here but what the record can hold.
+
+mod obstacle;
+mod places;
+mod target;
+
+pub use obstacle::{Part, TaskCause, TaskObstacle};
+pub use places::Places;
+pub use target::Target;

@@ -1,0 +1,81 @@
+//! From what /proc says of a file to a place in the record of mounts.
+//!
+//! Kind: pure. The order of the mounts is that of the record: both come from [`Tree`].
+
+use crate::judge::{Obstacle, SeenNamespace, Tree};
+use crux_image::mounts::{MountIndex, NamespaceIndex};
+use crux_image::path::RelPath;
+use crux_image::tasks::Location;
+use crux_mount::ids::MountId;
+use std::collections::HashMap;
+
+/// Where each mount of the container stands in the record.
+#[derive(Debug)]
+pub struct Places {
+    mounts: HashMap<MountId, Place>,
+    trees: Vec<Tree>,
+}
+
+#[derive(Debug)]
+struct Place {
+    namespace: NamespaceIndex,
+    mount: MountIndex,
+    mountpoint: RelPath,
+}
+
+impl Places {
+    /// From the tables of the container.
+    pub fn new(container: &[SeenNamespace]) -> Result<Self, Obstacle> {
+        let mut places = Self {
+            mounts: HashMap::new(),
+            trees: Vec::with_capacity(container.len()),
+        };
+        for (namespace, space) in container.iter().enumerate() {
+            let tree = Tree::new(space.pid, &space.table)?;
+            for (at, node) in tree.nodes.iter().enumerate() {
+                let entry = &space.table[node.entry];
+                let Ok(mountpoint) = RelPath::from_absolute(&entry.mountpoint) else {
+                    continue;
+                };
+                let place = Place {
+                    namespace: namespace.into(),
+                    mount: at.into(),
+                    mountpoint,
+                };
+                places.mounts.insert(entry.id, place);
+            }
+            places.trees.push(tree);
+        }
+        Ok(places)
+    }
+
+    /// Whether a mount is the container's.
+    pub fn has(&self, mount: MountId) -> bool {
+        self.mounts.contains_key(&mount)
+    }
+
+    /// The place of a file in `mount` that /proc shows as `path`. None if the mount is not
+    /// the container's, or the path is not beneath its mountpoint.
+    pub fn locate(&self, mount: MountId, path: &[u8]) -> Option<Location> {
+        let place = self.mounts.get(&mount)?;
+        let path = RelPath::from_absolute(path).ok()?;
+        Some(Location {
+            namespace: place.namespace,
+            mount: place.mount,
+            path: path.strip_prefix(&place.mountpoint)?,
+        })
+    }
+
+    /// The place that a path leads to in a namespace, symlinks aside: for files of which
+    /// the kernel does not tell the mount.
+    pub fn resolve(&self, namespace: NamespaceIndex, path: &[u8]) -> Option<Location> {
+        let tree = self.trees.get(namespace.at())?;
+        let path = RelPath::from_absolute(path).ok()?;
+        let (mount, path) = tree.resolve(tree.top_of_stack(0), &path);
+        Some(Location {
+            namespace,
+            mount: mount.into(),
+            path,
+        })
+    }
+}
