@@ -107,7 +107,7 @@ pub struct Protection {
 }
 
 /// `MAP_PRIVATE` or `MAP_SHARED`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names of mmap(2)")]
 pub enum Sharing {
     Private,

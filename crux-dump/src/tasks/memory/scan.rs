@@ -1,0 +1,95 @@
+//! Which pages of a mapping are its own: neither what the file has, nor zero.
+//!
+//! Kind: effect. `PAGEMAP_SCAN` (Linux 6.7) tells it in one call for a whole mapping; before, pagemap
+//! is read, eight bytes for each page.
+
+use crate::sys::{PageRegion, pagemap_scan};
+use crux_image::tasks::PAGE_SIZE;
+use crux_mount::sys::SysError;
+use rustix::io::Errno;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+
+/// `PM_SWAP`, `PM_FILE`, `PM_PRESENT` (Documentation/admin-guide/mm/pagemap.rst).
+const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
+const FILE: u64 = 1 << 61;
+/// Entries of pagemap that are read at once.
+const ENTRIES: usize = 8192;
+/// Regions that one call gives at most.
+const REGIONS: usize = 1024;
+
+/// The pagemap of a process.
+#[derive(Debug)]
+pub(super) struct Pagemap {
+    file: File,
+    scans: bool,
+}
+
+impl Pagemap {
+    pub(super) fn new(file: File) -> Self {
+        Self { file, scans: true }
+    }
+
+    /// The ranges of `area` with pages of its own, by address, joined where they touch.
+    pub(super) fn own(&mut self, area: Range<u64>) -> Result<Vec<Range<u64>>, SysError> {
+        if self.scans {
+            match self.scan(area.clone()) {
+                Err(error) if matches!(error.errno(), Errno::NOTTY | Errno::NOSYS) => {
+                    self.scans = false;
+                }
+                other => return other,
+            }
+        }
+        self.read(area)
+    }
+
+    fn scan(&self, area: Range<u64>) -> Result<Vec<Range<u64>>, SysError> {
+        let mut found = Vec::new();
+        let mut regions = [PageRegion::default(); REGIONS];
+        let mut from = area.start;
+        while from < area.end {
+            let (count, reached) = pagemap_scan(&self.file, from..area.end, &mut regions)?;
+            for region in &regions[..count] {
+                push(&mut found, region.start..region.end);
+            }
+            if reached <= from {
+                break;
+            }
+            from = reached;
+        }
+        Ok(found)
+    }
+
+    fn read(&self, area: Range<u64>) -> Result<Vec<Range<u64>>, SysError> {
+        let mut found = Vec::new();
+        let mut buffer = vec![0; ENTRIES * 8];
+        let mut from = area.start;
+        while from < area.end {
+            let pages = ((area.end - from) / PAGE_SIZE).min(ENTRIES as u64);
+            let bytes = &mut buffer[..pages as usize * 8];
+            let read = self.file.read_exact_at(bytes, from / PAGE_SIZE * 8);
+            read.map_err(|error| {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                SysError::new("pread(\"pagemap\")", errno)
+            })?;
+            for (at, entry) in bytes.as_chunks::<8>().0.iter().enumerate() {
+                let entry = u64::from_ne_bytes(*entry);
+                if entry & (PRESENT | SWAPPED) != 0 && entry & FILE == 0 {
+                    let start = from + at as u64 * PAGE_SIZE;
+                    push(&mut found, start..start + PAGE_SIZE);
+                }
+            }
+            from += pages * PAGE_SIZE;
+        }
+        Ok(found)
+    }
+}
+
+fn push(found: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match found.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => found.push(range),
+    }
+}
