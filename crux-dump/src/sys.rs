@@ -5,9 +5,10 @@
 
 use crux_mount::sys::SysError;
 use rustix::io::Errno;
+use std::cmp::Ordering;
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `NS_GET_USERNS` of ioctl_nsfs(2): `_IO(0xb7, 1)`.
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
@@ -47,6 +48,44 @@ pub(crate) fn read_memory(pid: u32, from: u64, buffer: &mut [u8]) -> Result<usiz
             errno,
         )
     })
+}
+
+/// How what process `pid` has compares with what `other` has, in an order of the kernel's own (kcmp(2)). For
+/// `KCMP_FILE` (0) the last two arguments are descriptors.
+pub(crate) fn kcmp(
+    pid: u32,
+    other: u32,
+    kind: i32,
+    descriptor: u64,
+    theirs: u64,
+) -> Result<Ordering, SysError> {
+    let (one, two) = (pid as libc::pid_t, other as libc::pid_t);
+    // SAFETY: only numbers are passed; the kernel reads and writes no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_kcmp, one, two, kind, descriptor, theirs) };
+    match result {
+        0 => Ok(Ordering::Equal),
+        1 => Ok(Ordering::Less),
+        2 => Ok(Ordering::Greater),
+        _ => {
+            let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
+            let call = format!("kcmp({pid}, {other}, {kind}, {descriptor}, {theirs})");
+            Err(SysError::new(call, errno))
+        }
+    }
+}
+
+/// How many bytes wait in a pipe (`FIONREAD`).
+pub(crate) fn pipe_bytes(pipe: BorrowedFd<'_>) -> Result<usize, SysError> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int to `bytes`, which lives until the call returns.
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    match (result, usize::try_from(bytes)) {
+        (0, Ok(bytes)) => Ok(bytes),
+        _ => {
+            let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
+            Err(SysError::new("ioctl(FIONREAD)", errno))
+        }
+    }
 }
 
 /// `struct page_region` of linux/fs.h.

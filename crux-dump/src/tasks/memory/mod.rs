@@ -16,6 +16,7 @@ mod smaps;
 pub use error::MemoryError;
 pub use pages::PagesWriter;
 
+pub(super) use areas::{complete, memfd, parent};
 pub(super) use pages::{CHUNK, Zeros, pieces};
 
 use super::objects::Objects;

@@ -1,0 +1,65 @@
+//! Root and working directories, and the umask.
+//!
+//! Kind: effect.
+
+use crate::tasks::{Part, Places, Target, TaskCause, TaskObstacle};
+use crux_image::tasks::Location;
+use crux_mount::sys::{self, SysError};
+use rustix::fs::{Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+
+/// Where a magic link of `/proc/PID` (`root`, `cwd`) leads; none where that is an obstacle.
+pub(super) fn locate(
+    target: &Target,
+    name: &'static str,
+    part: Part,
+    places: &Places,
+    obstacles: &mut Vec<TaskObstacle>,
+) -> Result<Option<Location>, SysError> {
+    let failed = |call: &str| {
+        let call = format!("{call}({name:?})");
+        move |errno| SysError::new(call, errno)
+    };
+    let directory = target.directory.as_fd();
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = openat(directory, name, flags, Mode::empty()).map_err(failed("openat"))?;
+    let path = readlinkat(directory, name, Vec::new()).map_err(failed("readlinkat"))?;
+    let path = path.into_bytes();
+    let (mount, stat) = (
+        sys::statx(&opened)?.mount,
+        rustix::fs::fstat(&opened).map_err(failed("fstat"))?,
+    );
+    let found = places.locate(mount, &path);
+    let cause = match &found {
+        _ if !places.has(mount) => TaskCause::Outside(path),
+        // A directory that was removed has no links left; one of proc or cgroup has none ever.
+        _ if stat.st_nlink == 0 => TaskCause::Unsupported(path),
+        None => TaskCause::Unplaced(path),
+        Some(_) => return Ok(found),
+    };
+    let pid = target.pid;
+    obstacles.push(TaskObstacle { pid, part, cause });
+    Ok(None)
+}
+
+/// `Umask` of `/proc/PID/status`.
+pub(super) fn umask(target: &Target) -> Result<u32, SysError> {
+    let mut text = Vec::new();
+    let file = sys::open_process_file(target.directory.as_fd(), "status")?;
+    let read = file.take(64 << 10).read_to_end(&mut text);
+    read.map_err(|error| {
+        SysError::new(
+            "read(\"status\")",
+            Errno::from_io_error(&error).unwrap_or(Errno::IO),
+        )
+    })?;
+    let line = text
+        .split(|&b| b == b'\n')
+        .find_map(|line| line.strip_prefix(b"Umask:"));
+    let digits = line.and_then(|line| std::str::from_utf8(line).ok());
+    digits
+        .and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok())
+        .ok_or_else(|| SysError::new("read(\"status\")", Errno::SRCH))
+}

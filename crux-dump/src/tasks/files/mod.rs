@@ -1,0 +1,432 @@
+//! Open files: descriptors, open file descriptions, pipes, root and working directories.
+//!
+//! Kind: effect. Each description is recorded once, however many descriptors of however many
+//! processes lead to it. What comes from outside the container is external where it is a standard
+//! stream, and an obstacle otherwise.
+
+mod directories;
+mod fdinfo;
+mod pipes;
+
+use super::memory::{MemoryError, complete, memfd, parent};
+use super::objects::Objects;
+use super::same::{Distinct, Shared};
+use super::{Part, Places, Target, TaskCause, TaskObstacle};
+use crux_image::mounts::FileKind;
+use crux_image::tasks::{
+    Descriptor, DescriptorTable, DescriptorTableIndex, FileIndex, FsContext, FsIndex, OpenFile,
+    OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex,
+};
+use crux_mount::sys::SysError;
+use fdinfo::FdInfo;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::io::Errno;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+
+const DELETED: &[u8] = b" (deleted)";
+
+/// Why open files could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// A call on the process failed.
+    #[error("read the open files of process {pid}: {error}")]
+    Process {
+        /// Whose.
+        pid: u32,
+        /// The call.
+        error: SysError,
+    },
+    /// The data of a file could not be recorded.
+    #[error(transparent)]
+    Data(#[from] MemoryError),
+}
+
+/// The open files of all processes.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// By [`DescriptorTableIndex`].
+    pub tables: Vec<DescriptorTable>,
+    /// By [`FileIndex`].
+    pub files: Vec<OpenFile>,
+    /// By [`PipeIndex`].
+    pub pipes: Vec<Pipe>,
+    /// By [`FsIndex`].
+    pub fs: Vec<FsContext>,
+    /// Of each process: none for a zombie, and where there is an obstacle.
+    pub of: Vec<(Option<DescriptorTableIndex>, Option<FsIndex>)>,
+}
+
+/// Captures them. They are complete if no obstacle was added.
+pub fn capture(
+    targets: &[Target],
+    places: &Places,
+    objects: &mut Objects,
+    obstacles: &mut Vec<TaskObstacle>,
+) -> Result<Files, FilesError> {
+    let mut tables = Distinct::new(Shared::Descriptors);
+    let mut contexts = Distinct::new(Shared::Directories);
+    let mut collector = Collector {
+        places,
+        objects,
+        obstacles,
+        files: Files::default(),
+        ends: HashSet::new(),
+        pipes: HashMap::new(),
+        known: HashMap::new(),
+        names: HashSet::new(),
+    };
+    let mut listed = Vec::new();
+    for (at, target) in targets.iter().enumerate() {
+        let failed = |error| FilesError::Process {
+            pid: target.pid,
+            error,
+        };
+        if target.zombie {
+            collector.files.of.push((None, None));
+            continue;
+        }
+        let next = listed.len();
+        let table = tables.find(target.pid, 0, next).map_err(failed)?;
+        if table.is_none() {
+            let found = list(target).map_err(failed)?;
+            collector.note_pipes(&found);
+            listed.push((target, found));
+        }
+        let next = collector.files.fs.len();
+        let fs = match contexts.find(target.pid, 0, next).map_err(failed)? {
+            Some(known) => Some(known.into()),
+            None => collector.context(target, at.into()).map_err(failed)?,
+        };
+        let table = DescriptorTableIndex::from(table.unwrap_or(listed.len() - 1));
+        collector.files.of.push((Some(table), fs));
+    }
+    for (target, found) in listed {
+        let table = collector.table(target, found)?;
+        collector.files.tables.push(table);
+    }
+    Ok(collector.files)
+}
+
+/// A descriptor as /proc shows it.
+struct Seen {
+    number: u32,
+    info: FdInfo,
+    stat: Stat,
+    path: Vec<u8>,
+}
+
+/// What tells descriptions apart cheaply; kcmp(2) has the last word.
+type Key = (u64, u64, u32, Vec<u8>);
+
+struct Collector<'a> {
+    places: &'a Places,
+    objects: &'a mut Objects,
+    obstacles: &'a mut Vec<TaskObstacle>,
+    files: Files,
+    /// Ends of pipes that some process of the container has.
+    ends: HashSet<(u64, bool)>,
+    pipes: HashMap<u64, PipeIndex>,
+    known: HashMap<Key, Distinct>,
+    names: HashSet<String>,
+}
+
+fn list(target: &Target) -> Result<Vec<Seen>, SysError> {
+    let directory = target.directory.as_fd();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |name: &str| {
+        let opened = openat(directory, name, flags, Mode::empty());
+        opened.map_err(|errno| SysError::new(format!("openat({name:?})"), errno))
+    };
+    let (links, infos) = (open("fd")?, open("fdinfo")?);
+    let mut found = Vec::new();
+    let entries = rustix::fs::Dir::read_from(&links);
+    let failed = |call: &'static str| move |errno| SysError::new(call, errno);
+    for entry in entries.map_err(failed("getdents(\"fd\")"))? {
+        let entry = entry.map_err(failed("getdents(\"fd\")"))?;
+        let name = entry.file_name();
+        let Some(number) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let mut text = Vec::new();
+        let info = openat(
+            &infos,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let read = File::from(info.map_err(failed("openat(\"fdinfo\")"))?).read_to_end(&mut text);
+        let info = read.ok().and_then(|_| FdInfo::parse(&text));
+        let path = readlinkat(&links, name, Vec::new()).map_err(failed("readlinkat(\"fd\")"))?;
+        found.push(Seen {
+            number,
+            info: info.ok_or(SysError::new("read(\"fdinfo\")", Errno::IO))?,
+            stat: statat(&links, name, AtFlags::empty()).map_err(failed("fstatat(\"fd\")"))?,
+            path: path.into_bytes(),
+        });
+    }
+    found.sort_unstable_by_key(|seen| seen.number);
+    Ok(found)
+}
+
+impl Seen {
+    fn kind(&self) -> Option<FileKind> {
+        let rdev = self.stat.st_rdev;
+        let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
+        Some(match FileType::from_raw_mode(self.stat.st_mode) {
+            FileType::Directory => FileKind::Directory,
+            FileType::RegularFile => FileKind::Regular,
+            FileType::Symlink => FileKind::Symlink,
+            FileType::CharacterDevice => FileKind::CharDevice { major, minor },
+            FileType::BlockDevice => FileKind::BlockDevice { major, minor },
+            FileType::Fifo => FileKind::Fifo,
+            FileType::Socket => FileKind::Socket,
+            _ => return None,
+        })
+    }
+
+    /// The end of a pipe without a name; a named one has a path.
+    fn pipe_end(&self) -> Option<PipeEnd> {
+        use crux_image::tasks::FileAccess::{Read, Write};
+        match (self.path.starts_with(b"pipe:["), self.info.access) {
+            (true, Read) => Some(PipeEnd::Read),
+            (true, Write) => Some(PipeEnd::Write),
+            _ => None,
+        }
+    }
+
+    /// A terminal: what matters of it is who has the other side.
+    fn is_terminal(&self) -> bool {
+        let unix98 = 136..=143;
+        matches!(self.kind(), Some(FileKind::CharDevice { major, .. }) if matches!(major, 4 | 5) || unix98.contains(&major))
+    }
+}
+
+impl Collector<'_> {
+    fn note_pipes(&mut self, found: &[Seen]) {
+        for seen in found {
+            if let Some(end) = seen.pipe_end() {
+                self.ends.insert((seen.stat.st_ino, end == PipeEnd::Read));
+            }
+        }
+    }
+
+    fn context(
+        &mut self,
+        target: &Target,
+        first: ProcessIndex,
+    ) -> Result<Option<FsIndex>, SysError> {
+        let (places, obstacles) = (self.places, &mut *self.obstacles);
+        let root = directories::locate(target, "root", Part::Root, places, obstacles)?;
+        let working = directories::locate(target, "cwd", Part::Working, places, obstacles)?;
+        let index = FsIndex::from(self.files.fs.len());
+        let (Some(root), Some(working)) = (root, working) else {
+            return Ok(None);
+        };
+        self.files.fs.push(FsContext {
+            root,
+            working,
+            umask: directories::umask(target)?,
+            first,
+        });
+        Ok(Some(index))
+    }
+
+    fn table(&mut self, target: &Target, found: Vec<Seen>) -> Result<DescriptorTable, FilesError> {
+        let mut descriptors = Vec::with_capacity(found.len());
+        for seen in found {
+            let (number, close_on_exec) = (seen.number, seen.info.close_on_exec);
+            if let Some(file) = self.description(target, seen)? {
+                descriptors.push(Descriptor {
+                    number,
+                    close_on_exec,
+                    file,
+                });
+            }
+        }
+        Ok(DescriptorTable { descriptors })
+    }
+
+    /// The description that a descriptor leads to; none where that is an obstacle.
+    fn description(
+        &mut self,
+        target: &Target,
+        seen: Seen,
+    ) -> Result<Option<FileIndex>, FilesError> {
+        let (mount, path) = (seen.info.mount.0, seen.path.clone());
+        let key = (seen.stat.st_dev, seen.stat.st_ino, mount, path);
+        let known = self.known.entry(key);
+        let known = known.or_insert_with(|| Distinct::new(Shared::File));
+        let next = self.files.files.len();
+        let found = known.find(target.pid, seen.number.into(), next);
+        let found = found.map_err(|error| FilesError::Process {
+            pid: target.pid,
+            error,
+        })?;
+        if let Some(found) = found {
+            return Ok(Some(found.into()));
+        }
+        let before = self.obstacles.len();
+        let file = OpenFile {
+            target: self.target(target, &seen)?,
+            access: seen.info.access,
+            flags: seen.info.flags,
+            position: seen.info.position,
+            owner: None,
+        };
+        for (bad, what) in [
+            (seen.info.locked, "has a lock, which cannot be dumped yet"),
+            (
+                seen.info.flags.async_io,
+                "sends signals (O_ASYNC), which cannot be dumped yet",
+            ),
+        ] {
+            if bad {
+                self.refuse(target, &seen, TaskCause::Other(what.to_owned()));
+            }
+        }
+        // With an obstacle nothing will be written; positions stay right all the same.
+        self.files.files.push(file);
+        Ok(Some(next.into()).filter(|_| self.obstacles.len() == before))
+    }
+
+    fn target(&mut self, target: &Target, seen: &Seen) -> Result<OpenTarget, FilesError> {
+        let failed = |error| FilesError::Process {
+            pid: target.pid,
+            error,
+        };
+        if let Some(end) = seen.pipe_end() {
+            let other = (seen.stat.st_ino, end != PipeEnd::Read);
+            let lone = !self.ends.contains(&other);
+            if lone && pipes::is_held_elsewhere(target, seen.number, end).map_err(failed)? {
+                return Ok(self.outside(target, seen));
+            }
+            return self.pipe(target, seen, end);
+        }
+        if seen.path.starts_with(b"/memfd:") {
+            let name = &seen.path[b"/memfd:".len()..];
+            let name = name.strip_suffix(DELETED).unwrap_or(name);
+            let (mut kind, file) = (memfd(name), open(target, seen).map_err(failed)?);
+            complete(&mut kind, &file).map_err(failed)?;
+            let index = self.objects.shared_memory(identity(seen), kind, &file)?;
+            return Ok(OpenTarget::Memory(index));
+        }
+        if seen.is_terminal() {
+            return Ok(self.outside(target, seen));
+        }
+        match seen.kind() {
+            _ if !self.places.has(seen.info.mount) => Ok(self.outside(target, seen)),
+            Some(FileKind::Regular) if seen.stat.st_nlink == 0 => self.unlinked(target, seen),
+            Some(kind) if seen.path.starts_with(b"/") => Ok(self.path(target, seen, kind)),
+            _ => Ok(self.outside(target, seen)),
+        }
+    }
+
+    fn path(&mut self, target: &Target, seen: &Seen, kind: FileKind) -> OpenTarget {
+        match self.places.locate(seen.info.mount, &seen.path) {
+            Some(location) if seen.stat.st_nlink > 0 || kind != FileKind::Directory => {
+                OpenTarget::Path {
+                    location,
+                    kind,
+                    size: u64::try_from(seen.stat.st_size).unwrap_or(0),
+                }
+            }
+            _ => {
+                self.refuse(target, seen, TaskCause::Unplaced(seen.path.clone()));
+                nothing(seen, kind)
+            }
+        }
+    }
+
+    fn unlinked(&mut self, target: &Target, seen: &Seen) -> Result<OpenTarget, FilesError> {
+        let path = seen.path.strip_suffix(DELETED).unwrap_or(&seen.path);
+        let place = self.places.locate(seen.info.mount, path);
+        let Some(place) = place.and_then(|place| parent(&place)) else {
+            self.refuse(target, seen, TaskCause::Unplaced(seen.path.clone()));
+            return Ok(nothing(seen, FileKind::Regular));
+        };
+        let file = open(target, seen).map_err(|error| FilesError::Process {
+            pid: target.pid,
+            error,
+        })?;
+        let index = self.objects.unlinked(identity(seen), place, &file)?;
+        Ok(OpenTarget::Unlinked(index))
+    }
+
+    fn pipe(
+        &mut self,
+        target: &Target,
+        seen: &Seen,
+        end: PipeEnd,
+    ) -> Result<OpenTarget, FilesError> {
+        let packets = seen.info.flags.direct;
+        let inode = seen.stat.st_ino;
+        let index = match self.pipes.get(&inode) {
+            Some(index) => *index,
+            None => {
+                let index = PipeIndex::from(self.files.pipes.len());
+                let pipe = pipes::record(target, seen.number, packets)?;
+                self.files.pipes.push(pipe);
+                self.pipes.insert(inode, index);
+                index
+            }
+        };
+        Ok(OpenTarget::Pipe(index, end))
+    }
+
+    /// A standard stream is what the starter gave: so it will be after the restore.
+    fn outside(&mut self, target: &Target, seen: &Seen) -> OpenTarget {
+        let stream = ["stdin", "stdout", "stderr"].get(seen.number as usize);
+        let kind = seen.kind().unwrap_or(FileKind::Regular);
+        let Some(stream) = stream else {
+            let cause = match self.places.has(seen.info.mount) || !seen.path.starts_with(b"/") {
+                true => TaskCause::Unsupported(seen.path.clone()),
+                false => TaskCause::Outside(seen.path.clone()),
+            };
+            self.refuse(target, seen, cause);
+            return nothing(seen, kind);
+        };
+        // The streams of the first process have the plain names.
+        let name = match self.names.insert((*stream).to_owned()) {
+            true => (*stream).to_owned(),
+            false => format!("{stream}-{}", self.files.files.len()),
+        };
+        self.names.insert(name.clone());
+        OpenTarget::External {
+            name,
+            kind,
+            described: seen.path.clone(),
+        }
+    }
+
+    fn refuse(&mut self, target: &Target, seen: &Seen, cause: TaskCause) {
+        let (pid, part) = (target.pid, Part::Descriptor(seen.number));
+        self.obstacles.push(TaskObstacle { pid, part, cause });
+    }
+}
+
+/// In the place of what is an obstacle; never written.
+fn nothing(seen: &Seen, kind: FileKind) -> OpenTarget {
+    OpenTarget::External {
+        name: String::new(),
+        kind,
+        described: seen.path.clone(),
+    }
+}
+
+fn identity(seen: &Seen) -> ((u32, u32), u64) {
+    let device = seen.stat.st_dev;
+    let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
+    (numbers, seen.stat.st_ino)
+}
+
+fn open(target: &Target, seen: &Seen) -> Result<File, SysError> {
+    let name = format!("fd/{}", seen.number);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = openat(target.directory.as_fd(), &name, flags, Mode::empty());
+    opened
+        .map(File::from)
+        .map_err(|errno| SysError::new(format!("openat({name:?})"), errno))
+}
