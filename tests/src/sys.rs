@@ -8,18 +8,21 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, set_parent_process_death_signal};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::process::CommandExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::sync::Once;
 
 /// Runs `job` in a child process that dies with the calling thread, and hands
 /// back what it returned. A panic in the child is an error here, with its message.
 pub fn in_child(job: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     let mut answer = File::from(memfd_create("answer", MemfdFlags::CLOEXEC)?);
     let mut childs = answer.try_clone()?;
+    note_panics();
     let child = start_child(move || {
         // A failed write leaves the answer empty, which the parent reports.
         let _ = childs.write_all(&run_caught(job));
@@ -67,22 +70,45 @@ fn exit_now(status: i32) -> ! {
     unsafe { nix::libc::_exit(status) }
 }
 
+thread_local! {
+    /// In the child of a fork, what its last panic said.
+    static NOTE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Lets a child note what its panic says: libtest captures what a test prints, and the child's
+/// copy of that is lost.
+///
+/// RACE: the hook is behind a lock that every panicking thread holds, so it is set before
+/// anything is forked. Set in a child, it waits for ever for a thread that
+/// panicked at the moment of the fork, and that the child does not have.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let noted = NOTE.with_borrow_mut(|note| match note {
+                Some(text) => {
+                    *text = info.to_string();
+                    true
+                }
+                None => false,
+            });
+            if !noted {
+                before(info);
+            }
+        }));
+    });
+}
+
 /// The answer as bytes: `+` and the result, or `-` and the error.
 fn run_caught(job: impl FnOnce() -> Result<Vec<u8>>) -> Vec<u8> {
-    let note = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-    let hooks = note.clone();
-    // libtest captures what a test prints, and the child's copy of that is lost.
-    std::panic::set_hook(Box::new(move |info| {
-        if let Ok(mut text) = hooks.lock() {
-            *text = info.to_string();
-        }
-    }));
+    NOTE.set(Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(job));
     let (mark, rest) = match outcome {
         Ok(Ok(bytes)) => (b'+', bytes),
         Ok(Err(error)) => (b'-', format!("{error:#}").into_bytes()),
         Err(_) => {
-            let text = note.lock().map(|text| text.clone()).unwrap_or_default();
+            let text = NOTE.take().unwrap_or_default();
             (b'-', text.into_bytes())
         }
     };
@@ -146,4 +172,33 @@ pub(crate) fn map_ids(mount: impl AsFd, namespace: impl AsFd) -> Result<()> {
     };
     nix::errno::Errno::result(result).context("mount_setattr(MOUNT_ATTR_IDMAP)")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Tests of one program are threads of one process under plain `cargo test`, and what another
+    /// thread holds when this one forks is held in the child for ever.
+    #[test]
+    fn children_begin_and_fail_while_other_threads_panic() {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = catch_unwind(|| panic!("elsewhere"));
+                }
+            });
+            for _ in 0..200 {
+                assert_eq!(in_child(|| Ok(vec![1])).unwrap(), [1]);
+                let error = in_child(|| panic!("here")).unwrap_err().to_string();
+                assert!(
+                    error.contains("here") && error.contains("sys.rs"),
+                    "{error}"
+                );
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
 }
