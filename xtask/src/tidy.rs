@@ -14,18 +14,31 @@ const VAGUE: [&str; 6] = ["util", "utils", "common", "helpers", "helper", "misc"
 const LICENCES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
 
 /// Which of our packages a package may depend on.
-const DIRECTION: [(&str, &[&str]); 6] = [
+const DIRECTION: [(&str, &[&str]); 7] = [
     ("crux-image", &[]),
     ("crux-mount", &["crux-image"]),
     ("crux-role", &["crux-image", "crux-mount"]),
     ("crux-script", &[]),
+    ("crux-trace", &[]),
     (
         "crux-dump",
-        &["crux-image", "crux-mount", "crux-role", "crux-script"],
+        &[
+            "crux-image",
+            "crux-mount",
+            "crux-role",
+            "crux-script",
+            "crux-trace",
+        ],
     ),
     (
         "crux-restore",
-        &["crux-image", "crux-mount", "crux-role", "crux-script"],
+        &[
+            "crux-image",
+            "crux-mount",
+            "crux-role",
+            "crux-script",
+            "crux-trace",
+        ],
     ),
 ];
 
