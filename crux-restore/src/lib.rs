@@ -15,4 +15,5 @@ mod report;
 pub mod restore;
 pub mod roles;
 mod sources;
+pub mod tasks;
 mod terminal;
