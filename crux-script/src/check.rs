@@ -89,6 +89,12 @@ impl Arena {
         })
     }
 
+    /// How many bytes it needs in memory. None if that is more than any arena may have.
+    #[must_use]
+    pub fn size(&self, purpose: Purpose) -> Option<u64> {
+        Layout::of(self, purpose).map(|layout| layout.len)
+    }
+
     fn blocks_refused(&self) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for (index, block) in self.blocks().iter().enumerate() {

@@ -25,6 +25,16 @@ pub enum MapError {
     /// There is no such script, or it is one of a dump.
     #[error("map the arena: there is no script {} for a restore", .0.0)]
     NoScript(ScriptId),
+    /// Its restartable sequences stay registered: the kernel would write where nothing is mapped.
+    #[error("map the arena: rseq({address:#x}, {len}, RSEQ_FLAG_UNREGISTER): {errno}")]
+    Rseq {
+        /// Where.
+        address: u64,
+        /// How long.
+        len: u64,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// A system call.
     #[error("map the arena: mmap({address:#x}, {len:#x}, MAP_SHARED|MAP_FIXED_NOREPLACE): {errno}")]
     Call {
@@ -38,7 +48,8 @@ pub enum MapError {
 }
 
 /// Maps an arena for a restore at its address: the stub executable, the rest writable. `memory` holds
-/// [`Linked::bytes`] (memfd_create(2)). Fails if anything is at that address already. For a child
+/// [`Linked::bytes`] (memfd_create(2)). Unregisters the restartable sequences that the C library has registered for this
+/// thread (rseq(2)), which only this process knows the place of, so that scripts can unmap it. Fails if anything is at that address already. For a child
 /// that is to [`enter`] a script.
 pub fn map_arena(
     linked: &Linked,
@@ -58,8 +69,58 @@ pub fn map_arena(
         PAGE,
         libc::PROT_READ | libc::PROT_WRITE,
     )?;
+    unregister_rseq()?;
     let stub = base;
     Ok(Mapped { stub, first_line })
+}
+
+/// `RSEQ_SIG` of x86-64, and the length of the first `struct rseq`.
+const RSEQ_SIGNATURE: u64 = 0x5305_3053;
+const RSEQ_LEN: u64 = 32;
+const AT_RSEQ_FEATURE_SIZE: u64 = 27;
+
+fn unregister_rseq() -> Result<(), MapError> {
+    let Some(address) = rseq_of_libc() else {
+        return Ok(());
+    };
+    // SAFETY: it reads the auxiliary vector that the kernel made.
+    let newer = unsafe { libc::getauxval(AT_RSEQ_FEATURE_SIZE) };
+    // glibc registers what the kernel can use, in whole 32 bytes, or 32 bytes (before 2.40).
+    let lengths = [RSEQ_LEN, newer.max(RSEQ_LEN).next_multiple_of(RSEQ_LEN)];
+    let mut errno = 0;
+    for len in lengths {
+        // SAFETY: the kernel resets the members of glibc's struct rseq, which lives as long as the thread,
+        // and forgets it. What reads it finds that it is not registered.
+        let result = unsafe { libc::syscall(libc::SYS_rseq, address, len, 1, RSEQ_SIGNATURE) };
+        if result == 0 {
+            return Ok(());
+        }
+        errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    }
+    let (len, errno) = (RSEQ_LEN, Errno(errno as u16));
+    Err(MapError::Rseq {
+        address,
+        len,
+        errno,
+    })
+}
+
+/// Where glibc has registered this thread's, if it has.
+fn rseq_of_libc() -> Option<u64> {
+    // SAFETY: both names are static C strings. glibc documents the symbols as an offset from the thread pointer and
+    // an unsigned length that is 0 where nothing is registered; they live as long as the program.
+    let (offset, size) = unsafe {
+        let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr());
+        let size = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr());
+        if offset.is_null() || size.is_null() {
+            return None;
+        }
+        (*offset.cast::<i64>(), *size.cast::<u32>())
+    };
+    let thread: u64;
+    // SAFETY: the first word at the thread pointer is its own address (x86-64 ABI of thread-local storage).
+    unsafe { asm!("mov {}, fs:0", out(reg) thread, options(nostack, readonly, preserves_flags)) };
+    (size > 0).then(|| thread.wrapping_add_signed(offset))
 }
 
 fn map(

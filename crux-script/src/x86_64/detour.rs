@@ -216,7 +216,9 @@ impl Detour {
     /// Whether the task is at the exit of the stub's last call: its signals are as they were.
     #[must_use]
     pub fn has_left(&self, now: &user_regs_struct) -> bool {
-        now.rip == self.code_at + offsets::DUMP_LEFT
+        // At its entry rip is the same, and rax says that there is no result yet.
+        let no_result = i64::from(libc::ENOSYS).wrapping_neg() as u64;
+        now.rip == self.code_at + offsets::DUMP_LEFT && now.rax != no_result
     }
 
     /// Whether the task is in the stub.
