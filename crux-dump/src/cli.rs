@@ -15,13 +15,14 @@ use std::process::ExitCode;
 #[command(name = "crux-dump", version, about)]
 pub struct Options {
     /// The process whose mount namespace is dumped, with those of its descendants
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub pid: u32,
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..),
+        required_unless_present = "check")]
+    pub pid: Option<u32>,
     /// Where the image goes; the directory must not exist
-    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["dry_run", "check"])]
     pub images: Option<PathBuf>,
     /// Dump mounts and the contents of file systems in memory, not the processes
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "check")]
     pub mounts_only: bool,
     /// Declare a mount external under a name, or ("auto") every one that comes from outside
     #[arg(long, value_name = "auto|NAME=MOUNTPOINT")]
@@ -32,6 +33,9 @@ pub struct Options {
     /// Show what would be written, and write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Say which capabilities and kernel features are there, and do nothing else
+    #[arg(long)]
+    pub check: bool,
     /// Give up, and leave nothing, when one part of the dump makes no progress for this
     /// long. The default is 120
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -42,6 +46,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// The process; no process has number 0, which stands only where none is asked for.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.unwrap_or(0)
+    }
+
     /// What may come from outside.
     pub(crate) fn policy(&self) -> Result<Policy, Failure> {
         let fail = |option: &str, value: &OsString, error: PolicyError| {

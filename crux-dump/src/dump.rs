@@ -11,10 +11,11 @@ use crate::roles::message::{
     Answer, Ask, Doubt, Fit, LARGE, Order, Refusal, SMALL, TEXT, bound, printable,
 };
 use crate::roles::{collector, encoder, spec};
-use crate::{privilege, report};
+use crate::{collect, privilege, report};
 use crux_image::directory::Partial;
-use crux_role::{Bounding, Channel, ChannelError, Role, Spec};
+use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, Spec};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// What a role may take where the command line does not say.
@@ -23,7 +24,31 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const TRIES: usize = 10;
 
 /// Dumps as the options say.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    match options.check {
+        true => check(options),
+        false => dump(options).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// What this process and this kernel have for any dump.
+fn check(options: &Options) -> Result<ExitCode, Failure> {
+    let found = Report::now(&collect::capabilities::all());
+    let text = match options.json {
+        true => format!("{}\n", serde_json::json!(found)),
+        false => found.to_string(),
+    };
+    report::say_all(&text).map_err(|error| {
+        let what = format_args!("write to standard output: {error}");
+        Failure::new(Exit::Undone, what)
+    })?;
+    Ok(match found.complete {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(Exit::Lacking as u8),
+    })
+}
+
+fn dump(options: &Options) -> Result<(), Failure> {
     let policy = options.policy()?;
     privilege::prepare()?;
     let place = match (&options.images, options.dry_run) {
@@ -36,7 +61,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let keep = privilege::to_keep(place.as_ref())?;
     crux_role::confine(keep, Bounding::Dropped).or_exit(Exit::Undone)?;
     filter.install().or_exit(Exit::Undone)?;
-    let dumped = roles.dump(options.pid)?;
+    let dumped = roles.dump(options.pid())?;
     drop(roles);
     if let Some(place) = place {
         place.publish().map_err(image)?;
@@ -86,8 +111,11 @@ impl Roles {
         let directory = place.map(|place| place.directory().try_clone_to_owned());
         let directory = directory.transpose().or_exit(Exit::Undone)?;
         let encoder = spec::encoder(patience, directory).or_exit(Exit::Undone)?;
+        let grounds = Grounds::now();
         let mut roles = Self {
-            collector: start(collector, |channel| collector::work(options.pid, channel))?,
+            collector: start(collector, |channel| {
+                collector::work(options.pid(), &grounds, channel)
+            })?,
             encoder: start(encoder, |channel| encoder::work(options, policy, channel))?,
         };
         roles.collector.ready().or_exit(Exit::Undone)?;

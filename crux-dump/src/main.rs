@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Err(error) => return cli::usage(&error),
     };
     match crux_dump::run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             report::failure(&options, &failure);
             ExitCode::from(failure.exit as u8)

@@ -43,21 +43,23 @@ pub(crate) fn left_out(count: u64) {
     }
 }
 
-/// On standard output, all of it. Whoever closes that has seen enough; that it cannot be written is
-/// a failure, though the image is there.
+/// On standard output, all of it. That it cannot be written is a failure, though the image is there.
 pub(crate) fn print(text: &str, options: &Options) -> Result<(), Failure> {
+    say_all(text).map_err(|error| {
+        let (exit, image) = match options.dry_run {
+            true => (Exit::Undone, ""),
+            false => (Exit::Uncertain, "; the image is complete"),
+        };
+        let what = format_args!("write to standard output: {error}{image}");
+        Failure::new(exit, what)
+    })
+}
+
+/// On standard output; whoever closes that has seen enough.
+pub(crate) fn say_all(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            let (exit, image) = match options.dry_run {
-                true => (Exit::Undone, ""),
-                false => (Exit::Uncertain, "; the image is complete"),
-            };
-            Err(Failure::new(
-                exit,
-                format_args!("write to standard output: {error}{image}"),
-            ))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
 }

@@ -91,7 +91,7 @@ fn open_directory(path: &str) -> Option<OwnedFd> {
     rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()).ok()
 }
 
-fn detached_tmpfs() -> Option<OwnedFd> {
+pub(crate) fn detached_tmpfs() -> Option<OwnedFd> {
     let context = sys::fsopen("tmpfs").ok()?;
     sys::fsconfig_create(&context).ok()?;
     sys::fsmount(&context).ok()

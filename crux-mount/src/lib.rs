@@ -14,5 +14,6 @@ pub mod mountinfo;
 pub mod observe;
 pub mod plan;
 pub mod simulate;
+pub mod survey;
 pub mod sys;
 pub mod verify;

@@ -184,16 +184,49 @@ pub fn exit_now(status: i32) -> ! {
 }
 
 /// Marks every descriptor from `first` on close-on-exec (close_range(2)), those too
-/// that this process was started with.
+/// that this process was started with. Without that call, each up to the limit of
+/// descriptors: no /proc of the container's is asked.
 pub fn close_on_exec_from(first: u32) -> Result<(), SysError> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC no descriptor is closed, so none that is owned becomes invalid.
     let result = unsafe {
         let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
         libc::close_range(first, u32::MAX, flags)
     };
-    outcome(result.into()).map(drop).map_err(call(|| {
-        format!("close_range({first}, ~0, CLOSE_RANGE_CLOEXEC)")
-    }))
+    match outcome(result.into()) {
+        Err(Errno::NOSYS) => {
+            mark_each_from(first);
+            Ok(())
+        }
+        other => other.map(drop).map_err(call(|| {
+            format!("close_range({first}, ~0, CLOSE_RANGE_CLOEXEC)")
+        })),
+    }
+}
+
+fn mark_each_from(first: u32) {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
+    for number in i64::from(first)..limit.min(1 << 20) as i64 {
+        // SAFETY: no memory is passed and nothing is closed. A number that is no
+        // descriptor is EBADF, and there is nothing to be marked.
+        unsafe { libc::fcntl(number as i32, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Whether the kernel knows a system call, and nothing in the way (a filter) denies that.
+pub fn knows(number: u32) -> bool {
+    // SAFETY: each argument is all ones: no address, no descriptor, no valid set of flags. A
+    // call that is known refuses them (EFAULT, EBADF, EINVAL, EPERM) before it does anything.
+    let result = unsafe { libc::syscall(number.into(), -1, -1, -1, -1, -1, -1) };
+    outcome(result) != Err(Errno::NOSYS)
+}
+
+/// Whether Landlock is there and switched on (landlock_create_ruleset(2), its version).
+pub fn has_landlock() -> bool {
+    let number = linux_raw_sys::general::__NR_landlock_create_ruleset;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: with LANDLOCK_CREATE_RULESET_VERSION the kernel reads and writes no memory.
+    outcome(unsafe { libc::syscall(number.into(), none, 0_usize, 1_u32) }).is_ok()
 }
 
 /// Sets the ids that file systems see (setfsuid(2), setfsgid(2)) and keeps the

@@ -5,68 +5,51 @@
 use crate::failure::{Exit, Failure};
 use crux_image::mounts::{Contents, Mounts, Origin};
 use crux_mount::sys;
-use rustix::thread::CapabilitySet;
+use crux_role::{Capability, Grounds, Need, named};
 
-/// What is needed, and what for.
-type Need = (CapabilitySet, &'static str, &'static str);
+use Capability::{
+    CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SETGID,
+    CAP_SETPCAP, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
+};
 
 const ALWAYS: [Need; 2] = [
-    (
-        CapabilitySet::SYS_ADMIN,
-        "CAP_SYS_ADMIN",
-        "make mount namespaces and mounts",
-    ),
-    (
-        CapabilitySet::SYS_CHROOT,
-        "CAP_SYS_CHROOT",
-        "enter the namespaces that it makes",
-    ),
+    Need::for_work(CAP_SYS_ADMIN, "make mount namespaces and mounts"),
+    Need::for_work(CAP_SYS_CHROOT, "enter the namespaces that it makes"),
 ];
-
 const CONTENTS: [Need; 4] = [
-    (
-        CapabilitySet::CHOWN,
-        "CAP_CHOWN",
-        "give files of the image to their owners",
-    ),
-    (
-        CapabilitySet::DAC_OVERRIDE,
-        "CAP_DAC_OVERRIDE",
-        "fill directories of other owners",
-    ),
-    (
-        CapabilitySet::FOWNER,
-        "CAP_FOWNER",
-        "set modes and times of files of other owners",
-    ),
-    (
-        CapabilitySet::FSETID,
-        "CAP_FSETID",
-        "set set-group-ID bits of files of other groups",
-    ),
+    Need::for_work(CAP_CHOWN, "give files of the image to their owners"),
+    Need::for_work(CAP_DAC_OVERRIDE, "fill directories of other owners"),
+    Need::for_work(CAP_FOWNER, "set modes and times of files of other owners"),
+    Need::for_work(CAP_FSETID, "set set-group-ID bits of files of other groups"),
 ];
-
 const USERS: [Need; 2] = [
-    (
-        CapabilitySet::SETUID,
-        "CAP_SETUID",
-        "write the id maps of user namespaces",
+    Need::for_work(CAP_SETUID, "write the id maps of user namespaces"),
+    Need::for_work(CAP_SETGID, "write the id maps of user namespaces"),
+];
+/// What single files and steps ask for; who lacks it reads so in the step that fails.
+const SINGLE: [Need; 3] = [
+    Need::for_work(CAP_MKNOD, "make devices in file systems in memory"),
+    Need::for_work(
+        CAP_SETFCAP,
+        "give files capabilities, and map uid 0 into user namespaces",
     ),
-    (
-        CapabilitySet::SETGID,
-        "CAP_SETGID",
-        "write the id maps of user namespaces",
+    Need::for_more(
+        CAP_SETPCAP,
+        "empty the bounding sets of its processes, which execute nothing",
     ),
 ];
 
-/// Names the first thing that is missing, and what it is for.
-pub(crate) fn check(mounts: &Mounts) -> Result<(), Failure> {
-    let held =
-        rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-    if let Some((_, name, purpose)) = needs(mounts).find(|(needed, ..)| !held.contains(*needed)) {
-        return Err(lacking(format_args!(
-            "this process lacks {name}, which is needed to {purpose}"
-        )));
+/// All that any image may ask for.
+pub fn all() -> Vec<Need> {
+    let lists: [&[Need]; 4] = [&ALWAYS, &CONTENTS, &USERS, &SINGLE];
+    lists.concat()
+}
+
+/// Names everything that is missing for these mounts, what it is for, and how to grant it.
+pub(crate) fn check(mounts: &Mounts, grounds: &Grounds) -> Result<(), Failure> {
+    let missing = crux_role::lacking(needs(mounts));
+    if !missing.is_empty() {
+        return Err(lacking(told(&missing, grounds)));
     }
     match sys::proc_is_procfs() {
         Ok(true) => Ok(()),
@@ -76,9 +59,13 @@ pub(crate) fn check(mounts: &Mounts) -> Result<(), Failure> {
 }
 
 /// What is missing where nothing can be restored.
-pub(crate) const NO_MOUNTS: &str = "this process lacks CAP_SYS_ADMIN, which is needed to make \
-     mount namespaces and mounts; run it as root, or install it with cargo xtask install and be \
-     a member of group crux";
+pub(crate) fn no_mounts() -> Failure {
+    lacking(told(&ALWAYS, &Grounds::now()))
+}
+
+fn told(missing: &[Need], grounds: &Grounds) -> String {
+    format!("{}; {}", named(missing), grounds.advice(missing, &all()))
+}
 
 pub(crate) fn lacking(what: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Lacking, format_args!("restore: {what}"))

@@ -6,7 +6,7 @@ use crate::failure::Exit;
 use clap::Parser;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Bring back what crux-dump has written.
@@ -17,10 +17,10 @@ use std::process::ExitCode;
 #[command(name = "crux-restore", version, max_term_width = 100)]
 pub struct Options {
     /// The image directory.
-    #[arg(long, value_name = "DIR")]
-    pub images: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "check")]
+    pub images: Option<PathBuf>,
     /// Restore the mount namespaces only, without tasks.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "check")]
     pub mounts_only: bool,
     /// The container's root directory on this host.
     #[arg(long, value_name = "DIR")]
@@ -38,6 +38,9 @@ pub struct Options {
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Say which capabilities and kernel features are there, and do nothing else.
+    #[arg(long)]
+    pub check: bool,
     /// Give up, and undo everything, when one part of the restore takes longer than this.
     /// The default is 120, and more where there is much data.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -48,6 +51,13 @@ pub struct Options {
     /// A command to run inside the restored namespace; its exit status is passed on.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+impl Options {
+    /// The image directory, without which there is a usage error or a check.
+    pub(crate) fn images(&self) -> &Path {
+        self.images.as_deref().unwrap_or(Path::new(""))
+    }
 }
 
 /// One --external.

@@ -3,7 +3,7 @@
 //! `restore` is the frame; what it calls is in the order in which it happens:
 //! `grants` (pure), `sources`, `builder` and `contents`, `release` (effects).
 
-mod capabilities;
+pub mod capabilities;
 pub mod cli;
 pub mod contents;
 pub mod failure;

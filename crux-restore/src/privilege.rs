@@ -75,7 +75,7 @@ pub(crate) fn as_root_of_files() -> Result<(), Failure> {
 /// Without any privilege: root of a user namespace with one id, which can restore
 /// what needs no other and nothing of the host's own.
 fn own_user_namespace(options: &Options) -> Result<Outer, Failure> {
-    let missing = capabilities::lacking(capabilities::NO_MOUNTS);
+    let missing = capabilities::no_mounts();
     if options.pin.is_some() {
         // The namespace would be in a mount namespace that ends with this process.
         return Err(missing);

@@ -12,11 +12,11 @@ use crate::roles::message::{
     printable,
 };
 use crate::roles::{builder, forker, planner, spec};
-use crate::{host, report};
+use crate::{capabilities, host, report};
 use crux_image::directory::Members;
 use crux_image::member::MemberKind;
 use crux_mount::exec::Built;
-use crux_role::{Bounding, Channel, ChannelError, Role, Spec};
+use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, Spec};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +30,9 @@ const BUILT: usize = 100_000;
 
 /// Restores as the options say; the exit code of the command, or success.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    if options.check {
+        return check(options);
+    }
     let patience = options.time_limit.map_or(PATIENCE, Duration::from_secs);
     if options.dry_run {
         return dry_run(options, patience);
@@ -55,6 +58,19 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     finish(options, forker, verified, &built)
 }
 
+/// What this process and this kernel have for any restore.
+fn check(options: &Options) -> Result<ExitCode, Failure> {
+    let found = Report::now(&capabilities::all());
+    report::say(&match options.json {
+        true => format!("{}\n", serde_json::json!(found)),
+        false => found.to_string(),
+    })?;
+    Ok(match found.complete {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(Exit::Lacking as u8),
+    })
+}
+
 /// A plan takes no privilege to make.
 fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
     let mut planner = start_planner(options, patience, None)?;
@@ -78,9 +94,10 @@ impl Roles {
     /// All of them, with no more than they are to have, before the image is opened.
     fn start(options: &Options, patience: Duration, outer: Option<Outer>) -> Result<Self, Failure> {
         let spec = spec::builder(patience).or_exit(Exit::Undone)?;
+        let grounds = Grounds::now();
         let mut roles = Self {
             planner: start_planner(options, patience, outer)?,
-            builder: start(spec, |channel| builder::work(options, channel))?,
+            builder: start(spec, |channel| builder::work(options, &grounds, channel))?,
             forker: start(spec::forker(patience), |channel| {
                 forker::work(options, channel)
             })?,
@@ -143,7 +160,7 @@ fn start_planner(
 }
 
 fn open(options: &Options) -> Result<Members, Failure> {
-    Members::open(&options.images)
+    Members::open(options.images())
         .map_err(|error| Failure::new(Exit::Image, format_args!("read {error}")))
 }
 

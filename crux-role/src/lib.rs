@@ -7,12 +7,18 @@
 
 mod capabilities;
 mod channel;
+mod check;
 mod filter;
+mod grounds;
 mod landlock;
+mod need;
 mod role;
 mod sys;
 
 pub use capabilities::{Bounding, Capability, CapsError, Held, confine, lower, without};
 pub use channel::{Bound, Channel, ChannelError};
+pub use check::{CapabilityRow, FeatureRow, Report};
 pub use filter::{Condition, Filter, FilterError, Program};
+pub use grounds::Grounds;
+pub use need::{Need, Without, file_capabilities, lacking, named};
 pub use role::{Files, Role, RoleError, Spec, Stdio, close_inherited};

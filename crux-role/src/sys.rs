@@ -27,8 +27,28 @@ fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     let result = unsafe { libc::close_range(first, last, 0) };
     match result {
         0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            Some(Errno::NOSYS) => close_listed(first, last),
+            other => Err(other.unwrap_or(Errno::IO)),
+        },
     }
+}
+
+/// For where there is no close_range(2): the kernel's list of what is open.
+fn close_listed(first: u32, last: u32) -> Result<(), Errno> {
+    let list = std::fs::read_dir("/proc/self/fd");
+    let list = list.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let names = list.flatten().map(|entry| entry.file_name());
+    let open: Vec<i32> = names
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect();
+    for number in open {
+        if (first..=last).contains(&(number as u32)) {
+            // SAFETY: as above. One that has been closed since (that of the list) is EBADF.
+            unsafe { libc::close(number) };
+        }
+    }
+    Ok(())
 }
 
 /// `struct landlock_ruleset_attr`. An older kernel takes the longer struct where what it does not

@@ -4,17 +4,12 @@
 //! capabilities; crux-image has none and is anybody's.
 
 use crate::cargo::{cargo, succeed, workspace};
+use crate::executables::{self, Executable, GROUP};
 use anyhow::{Context as _, Result, ensure};
-use crux_dump::roles::spec as dump;
-use crux_restore::roles::spec as restore;
-use crux_role::Capability;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Who may run them.
-const GROUP: &str = "crux";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -34,31 +29,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let bin = options.prefix.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("failed to make {}", bin.display()))?;
-    place(&bin, "crux-image", None)?;
-    place(
-        &bin,
-        "crux-dump",
-        Some(&together(dump::COLLECTOR, dump::ENCODER)),
-    )?;
-    place(
-        &bin,
-        "crux-restore",
-        Some(&together(restore::BUILDER, restore::FORKER)),
-    )?;
+    for executable in executables::all() {
+        place(&bin, &executable)?;
+    }
     println!(
         "installed in {}; members of group {GROUP} may dump and restore",
         bin.display()
     );
     Ok(())
-}
-
-/// What roles hold together.
-fn together(one: &[Capability], other: &[Capability]) -> String {
-    let all = one.iter().chain(other);
-    let mut names: Vec<_> = all.map(|one| one.to_string().to_lowercase()).collect();
-    names.sort_unstable();
-    names.dedup();
-    format!("{}=ep", names.join(","))
 }
 
 fn group_exists() -> Result<bool> {
@@ -67,17 +45,18 @@ fn group_exists() -> Result<bool> {
 }
 
 /// Under another name until it is as it has to be: nobody runs it half made.
-fn place(bin: &Path, name: &str, capabilities: Option<&str>) -> Result<()> {
+fn place(bin: &Path, executable: &Executable) -> Result<()> {
+    let name = executable.name;
     let built = workspace().join("target/release").join(name);
     let (new, last) = (bin.join(format!(".{name}.new")), bin.join(name));
     fs::copy(&built, &new).with_context(|| format!("failed to copy {}", built.display()))?;
-    let mode = if capabilities.is_some() { 0o750 } else { 0o755 };
-    if let Some(capabilities) = capabilities {
+    if executable.capabilities.is_some() {
         succeed(Command::new("chown").arg(format!("root:{GROUP}")).arg(&new))?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+    }
+    fs::set_permissions(&new, fs::Permissions::from_mode(executable.mode()))?;
+    // A new owner takes capabilities away, so they come last.
+    if let Some(capabilities) = &executable.capabilities {
         succeed(Command::new("setcap").arg(capabilities).arg(&new))?;
-    } else {
-        fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
     }
     fs::rename(&new, &last).with_context(|| format!("failed to make {}", last.display()))
 }

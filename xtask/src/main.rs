@@ -5,7 +5,9 @@
 mod bench;
 mod cargo;
 mod ci;
+mod deb;
 mod demo;
+mod executables;
 mod fuzz;
 mod install;
 mod packages;
@@ -42,6 +44,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Install the executables for members of group crux
     Install(install::Options),
+    /// Make a Debian package that does the same
+    Deb(deb::Options),
     /// Check the rules of style that no compiler checks
     Tidy,
     /// Everything that has to pass before a change is merged
@@ -57,6 +61,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Install(options) => install::run(&options),
+        Command::Deb(options) => deb::run(&options),
         Command::Tidy => tidy::run(),
         Command::Ci => ci::run(),
     }

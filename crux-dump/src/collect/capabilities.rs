@@ -3,34 +3,40 @@
 //! Kind: effect.
 
 use super::DumpError;
-use rustix::thread::CapabilitySet;
+use crux_role::{Capability, Need, lacking};
 
-/// What is needed, and what for.
-type Need = (CapabilitySet, &'static str, &'static str);
+use Capability::{CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE};
 
 const ENTERING: [Need; 2] = [
-    (
-        CapabilitySet::SYS_ADMIN,
-        "CAP_SYS_ADMIN",
+    Need::for_work(
+        CAP_SYS_ADMIN,
         "read in a copy of the container's mount namespace what is hidden there, and contents \
          without a trace",
     ),
-    (
-        CapabilitySet::SYS_CHROOT,
-        "CAP_SYS_CHROOT",
+    Need::for_work(
+        CAP_SYS_CHROOT,
         "enter a copy of the container's mount namespace",
     ),
 ];
-const PROCESSES: [Need; 1] = [(
-    CapabilitySet::SYS_PTRACE,
-    "CAP_SYS_PTRACE",
+const PROCESSES: [Need; 1] = [Need::for_work(
+    CAP_SYS_PTRACE,
     "look at processes of other users, and at those that hold more capabilities",
 )];
-const FILES: [Need; 1] = [(
-    CapabilitySet::DAC_READ_SEARCH,
-    "CAP_DAC_READ_SEARCH",
+const FILES: [Need; 1] = [Need::for_work(
+    CAP_DAC_READ_SEARCH,
     "read files of other users",
 )];
+/// Done without, and less well.
+const BETTER: [Need; 1] = [Need::for_more(
+    CAP_FOWNER,
+    "find the holes of other users' files in ramfs",
+)];
+
+/// All that any target may ask for.
+pub fn all() -> Vec<Need> {
+    let lists: [&[Need]; 4] = [&ENTERING, &PROCESSES, &FILES, &BETTER];
+    lists.concat()
+}
 
 /// Before a mount namespace is entered.
 pub(super) fn check_entering() -> Result<(), DumpError> {
@@ -47,12 +53,14 @@ pub(super) fn check_files() -> Result<(), DumpError> {
     check(&FILES)
 }
 
-/// Names the first one that is missing.
+/// Names all of them that are missing.
 fn check(needs: &[Need]) -> Result<(), DumpError> {
-    let held =
-        rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-    match needs.iter().find(|(needed, ..)| !held.contains(*needed)) {
-        None => Ok(()),
-        Some(&(_, name, purpose)) => Err(DumpError::Capability { name, purpose }),
+    let missing = lacking(needs.iter().copied());
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(DumpError::Capabilities {
+            missing,
+            advice: String::new(),
+        }),
     }
 }

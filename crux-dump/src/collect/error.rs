@@ -10,6 +10,7 @@ use crux_image::contents::FormatError;
 use crux_image::error::{ImageError, Problem};
 use crux_mount::observe::ObserveError;
 use crux_mount::sys::SysError;
+use crux_role::{Grounds, Need, named};
 use rustix::io::Errno;
 
 /// Why a dump failed.
@@ -29,13 +30,13 @@ pub enum DumpError {
         "dump process {0}: it is in the mount namespace of crux-dump itself, so not in a container"
     )]
     SameNamespace(u32),
-    /// A capability is missing.
-    #[error("dump: this process lacks {name}, which is needed to {purpose}")]
-    Capability {
-        /// Its name.
-        name: &'static str,
-        /// What for.
-        purpose: &'static str,
+    /// Capabilities are missing.
+    #[error("dump: {}{advice}", named(.missing))]
+    Capabilities {
+        /// All that are missing at once.
+        missing: Vec<Need>,
+        /// How to grant them, once [`Self::advised`] has said so.
+        advice: String,
     },
     /// The process may not be looked at.
     #[error("look at process {pid}: {error}; this needs CAP_SYS_PTRACE over its user namespace")]
@@ -134,6 +135,14 @@ impl std::fmt::Display for Counted {
 }
 
 impl DumpError {
+    /// The same, with how to grant what is missing.
+    pub(crate) fn advised(mut self, grounds: &Grounds) -> Self {
+        if let Self::Capabilities { missing, advice } = &mut self {
+            *advice = format!("; {}", grounds.advice(missing, &super::capabilities::all()));
+        }
+        self
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
@@ -155,7 +164,7 @@ impl DumpError {
             | Self::SameNamespace(_)
             | Self::UserMaps(_)
             | Self::Obstacles(_) => Exit::Obstacle,
-            Self::Capability { .. } | Self::Forbidden { .. } => Exit::Lacking,
+            Self::Capabilities { .. } | Self::Forbidden { .. } => Exit::Lacking,
             _ => Exit::Undone,
         }
     }

@@ -4,7 +4,7 @@
 //! once; the tables are read again at the end, and it all begins anew if they changed.
 
 mod beyond;
-mod capabilities;
+pub mod capabilities;
 mod contents;
 mod error;
 mod inside;

@@ -8,22 +8,25 @@ use super::message::{Answer, Ask, Done, LARGE, Refusal, SMALL, Work, bound};
 use crate::collect::{self, Collected, DumpError};
 use crux_image::contents::ContentsWriter;
 use crux_mount::features::Features;
-use crux_role::{Channel, ChannelError};
+use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
 /// Everything that the collector does. It ends where the supervisor has gone.
-pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
+pub(crate) fn work(pid: u32, grounds: &Grounds, channel: &Channel) -> Result<(), ChannelError> {
     let features = Features::probe_reading();
     let mut collected = None;
     loop {
         let (ask, files) = channel.receive::<Ask>(bound(SMALL, 2))?;
         match (ask, &collected) {
-            (Ask::Look, _) => collected = look(pid, &features, channel)?,
-            (Ask::Contents, Some(collected)) => contents(collected, files, channel)?,
+            (Ask::Look, _) => collected = look(pid, &features, grounds, channel)?,
+            (Ask::Contents, Some(collected)) => contents(collected, files, grounds, channel)?,
             (Ask::Unchanged, Some(collected)) => {
                 let unchanged = collect::is_unchanged(collected, &features);
-                channel.send(&unchanged.map_err(Refusal::from), &[])?;
+                channel.send(
+                    &unchanged.map_err(|error| Refusal::from(error.advised(grounds))),
+                    &[],
+                )?;
             }
             (Ask::Contents | Ask::Unchanged, None) => return Err(ChannelError::Malformed),
         }
@@ -34,18 +37,19 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
 fn look(
     pid: u32,
     features: &Features,
+    grounds: &Grounds,
     channel: &Channel,
 ) -> Result<Option<Collected>, ChannelError> {
     let (mut collected, tables) = match collect::read(pid, features) {
         Ok(read) => read,
-        Err(error) => return refuse(error, channel).map(|()| None),
+        Err(error) => return refuse(error.advised(grounds), channel).map(|()| None),
     };
     channel.send(&Answer::Ok(()), &[])?;
     channel.send(&tables, &[])?;
     drop(tables);
     let facts = match collected.look() {
         Ok(facts) => facts,
-        Err(error) => return refuse(error, channel).map(|()| None),
+        Err(error) => return refuse(error.advised(grounds), channel).map(|()| None),
     };
     channel.send(&Answer::Ok(()), &[])?;
     channel.send(&facts, &[])?;
@@ -59,11 +63,12 @@ fn refuse(error: DumpError, channel: &Channel) -> Result<(), ChannelError> {
 fn contents(
     collected: &Collected,
     files: Vec<OwnedFd>,
+    grounds: &Grounds,
     channel: &Channel,
 ) -> Result<(), ChannelError> {
     let (work, _) = channel.receive::<Work>(bound(LARGE, 0))?;
     match record(collected, &work, files) {
-        Err(error) => refuse(error, channel),
+        Err(error) => refuse(error.advised(grounds), channel),
         Ok(done) => {
             channel.send(&Answer::Ok(()), &[])?;
             channel.send(&done, &[])

@@ -13,6 +13,7 @@ mod terminals;
 mod user_namespace;
 
 pub use error::{ExecError, StepError};
+pub(crate) use user_namespace::own_user_namespace;
 
 use crate::plan::{Plan, Slot, Step};
 use crate::sys::{self, Open};

@@ -168,6 +168,18 @@ pub(super) fn of_map(map: &IdMap, proc: BorrowedFd<'_>) -> Result<OwnedFd, StepE
     make(None, &map.uids, &map.gids, proc)
 }
 
+/// A user namespace with one id, which is root's outside; to try what it can be used for.
+pub(crate) fn own_user_namespace() -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::open("/proc", flags, Mode::empty()).ok()?;
+    let ids = [IdRange {
+        inside: 0,
+        outside: 0,
+        count: 1,
+    }];
+    make(None, &ids, &ids, proc.as_fd()).ok()
+}
+
 fn make(
     parent: Option<BorrowedFd<'_>>,
     uids: &[IdRange],

@@ -16,16 +16,20 @@ use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, OwnFileSystem};
 use crux_mount::exec::{Built, BuiltNamespace, Pinning, Setup, execute};
 use crux_mount::plan::Plan;
-use crux_role::{Channel, ChannelError};
+use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// Everything that the builder does. It ends where the supervisor has gone.
-pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
+pub(crate) fn work(
+    options: &Options,
+    grounds: &Grounds,
+    channel: &Channel,
+) -> Result<(), ChannelError> {
     let (image, files) = channel.receive::<Image>(bound(SMALL, MemberKind::ALL.len()))?;
     let members = image.members.into_iter().zip(files).collect();
     let (task, _) = channel.receive::<Task>(bound(TASK, 0))?;
-    match build(options, members, task) {
+    match build(options, grounds, members, task) {
         Ok((built, facts)) => {
             let done = Done {
                 namespaces: built.namespaces.len() as u32,
@@ -83,6 +87,7 @@ type Facts = Vec<Option<crux_mount::verify::External>>;
 
 fn build(
     options: &Options,
+    grounds: &Grounds,
     members: Vec<(u32, OwnedFd)>,
     task: Task,
 ) -> Result<(Built, Facts), Failure> {
@@ -91,7 +96,7 @@ fn build(
     mounts.check().or_exit(Exit::Image)?;
     let plan = Plan::received(&mounts, steps)
         .map_err(|error| Failure::new(Exit::Image, format_args!("take over the plan: {error}")))?;
-    capabilities::check(&mounts)?;
+    capabilities::check(&mounts, grounds)?;
     let sources = privilege::as_operator(|| open_sources(options, &mounts))?;
     let mut contents = open_contents(members, &mounts)?;
     let Sources {

@@ -64,7 +64,7 @@ fn prepare(
     let kinds = kinds.filter_map(MemberKind::from_number);
     let members = Members::from_files(kinds.zip(files));
     let reader =
-        ImageReader::from_members(members, &options.images).map_err(|error| refused(&error))?;
+        ImageReader::from_members(members, options.images()).map_err(|error| refused(&error))?;
     let mounts = reader.mounts().map_err(|error| refused(&error))?;
     check_grants(&mounts, options)?;
     let plan = checked_plan(&mounts)?;
@@ -93,7 +93,7 @@ pub(super) fn grant(
             GrantError::Missing(_) => Exit::Obstacle,
             _ => Exit::Usage,
         };
-        let images = options.images.display();
+        let images = options.images().display();
         Failure::new(exit, format_args!("restore {images}: {error}"))
     })
 }

@@ -38,11 +38,16 @@ const EXHAUSTIVE: [&str; 2] = [
 ];
 const SLOW: &str = "the time (`cargo xtask vm-test faults` runs it)";
 
-const LACKS: [Lack; 5] = [
+const LACKS: [Lack; 6] = [
     Lack {
         tests: "tests::lxc ",
         since: None,
         what: "the packages of LXC",
+    },
+    Lack {
+        tests: "root_a_member_of_group_crux_uses_the_package",
+        since: None,
+        what: "dpkg",
     },
     Lack {
         tests: "root_id_maps_are_observed_where_the_kernel_gives_them",

@@ -1,10 +1,12 @@
 //! Users who are not root: members of group crux with installed executables, and
 //! anybody at all in a user namespace.
 
+mod check;
+
 use anyhow::{Context as _, Result, ensure};
 use crux_dump::roles::spec as dump;
 use crux_restore::roles::spec as restore;
-use crux_role::Capability;
+use crux_role::{Capability, file_capabilities};
 use crux_tests::blueprint::vivid;
 use crux_tests::{Container, Lab, Output, Running, Setup, Sharing, Spec, Table};
 use nix::sched::CloneFlags;
@@ -31,9 +33,7 @@ fn run_as(group: u32, program: &Path, arguments: &[&str]) -> Result<Output> {
 
 /// As `cargo xtask install` does it.
 fn installed(lab: &Lab, program: &Path, roles: &[&[Capability]]) -> Result<PathBuf> {
-    let names = roles.iter().copied().flatten();
-    let names: Vec<_> = names.map(|one| one.to_string().to_lowercase()).collect();
-    let capabilities = format!("{}=ep", names.join(","));
+    let capabilities = file_capabilities(roles.iter().copied());
     let name = program.file_name().context("no name")?;
     let place = lab.path("bin").join(name);
     fs::create_dir_all(lab.path("bin"))?;
