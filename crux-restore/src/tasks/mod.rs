@@ -2,4 +2,5 @@
 //!
 //! `plan` is what the planner makes, and the roles carry out; `compile` (pure) makes it.
 
+pub mod compile;
 pub mod plan;

@@ -114,6 +114,16 @@ pub(super) const FORMS: &[Form] = &[
         "personality",
         &[("persona", UpTo(u32::MAX as u64))],
     ),
+    form(
+        libc::SYS_sethostname,
+        "sethostname",
+        &[("name", Kind::Memory(1)), ("length", UpTo(64))],
+    ),
+    form(
+        libc::SYS_setdomainname,
+        "setdomainname",
+        &[("name", Kind::Memory(1)), ("length", UpTo(64))],
+    ),
     form(libc::SYS_setsid, "setsid", &[]),
     form(
         libc::SYS_setpgid,

@@ -1,0 +1,119 @@
+//! Credentials: the last that a task gives itself, for they take away what the lines before needed.
+//!
+//! Kind: pure.
+
+use super::Compiler;
+use crux_image::tasks::{Credentials, Process};
+use crux_script::{Block, Call, ScriptId, arguments};
+
+/// `SECBIT_NO_SETUID_FIXUP`, `SECBIT_KEEP_CAPS`: a change of uid leaves the sets alone.
+const KEEP: u32 = 1 << 2 | 1 << 4;
+/// `SECBIT_KEEP_CAPS` is no setting that lasts.
+const KEEP_CAPS: u32 = 1 << 4;
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const VERSION: u64 = 0x2008_0522;
+
+impl Compiler<'_> {
+    pub(super) fn credentials(
+        &mut self,
+        script: ScriptId,
+        process: &Process,
+        wanted: &Credentials,
+    ) {
+        let sets = &wanted.capabilities;
+        let lacking = (sets.permitted | sets.inheritable) & !self.machine.capabilities;
+        if lacking != 0 {
+            let what = format!("it has capabilities that cannot be given to it ({lacking:#x})");
+            self.refuse(process, what);
+        }
+        self.bounding(script, sets.bounding);
+        let option = libc::PR_SET_SECUREBITS;
+        self.prctl(script, &[option as u64, (wanted.securebits | KEEP).into()]);
+        self.groups(script, wanted);
+        let [real, effective, saved, file_system] = wanted.uids;
+        let ids = arguments![real, effective, saved];
+        self.arena
+            .call(script, Call::new(libc::SYS_setresuid).with(ids));
+        if file_system != effective {
+            // It answers with the id before.
+            let call = Call::new(libc::SYS_setfsuid).with(arguments![file_system]);
+            self.arena.call(script, call);
+        }
+        self.prctl(
+            script,
+            &[option as u64, (wanted.securebits & !KEEP_CAPS).into()],
+        );
+        self.sets(script, wanted);
+        if wanted.no_new_privs {
+            self.prctl(script, &[libc::PR_SET_NO_NEW_PRIVS as u64, 1]);
+        }
+    }
+
+    fn prctl(&mut self, script: ScriptId, arguments: &[u64]) {
+        let mut call = Call::new(libc::SYS_prctl);
+        for (at, argument) in arguments.iter().enumerate() {
+            call = call.argument(at, *argument);
+        }
+        self.arena.call(script, call);
+    }
+
+    fn bounding(&mut self, script: ScriptId, bounding: u64) {
+        let drop = libc::PR_CAPBSET_DROP as u64;
+        for capability in (0..64).filter(|it| self.machine.capabilities >> it & 1 == 1) {
+            if bounding >> capability & 1 == 0 {
+                self.prctl(script, &[drop, capability]);
+            }
+        }
+    }
+
+    fn groups(&mut self, script: ScriptId, wanted: &Credentials) {
+        let groups: Vec<u8> = wanted
+            .groups
+            .iter()
+            .flat_map(|it| it.to_le_bytes())
+            .collect();
+        let count = wanted.groups.len();
+        let call = match count {
+            0 => Call::new(libc::SYS_setgroups).with(arguments![0_u32, 0_u32]),
+            _ => {
+                let block = self.bytes(groups);
+                Call::new(libc::SYS_setgroups).with(arguments![count, block])
+            }
+        };
+        self.arena.call(script, call);
+        let [real, effective, saved, file_system] = wanted.gids;
+        let ids = arguments![real, effective, saved];
+        self.arena
+            .call(script, Call::new(libc::SYS_setresgid).with(ids));
+        if file_system != effective {
+            let call = Call::new(libc::SYS_setfsgid).with(arguments![file_system]);
+            self.arena.call(script, call);
+        }
+    }
+
+    /// capset(2): low halves of effective, permitted and inheritable, then the high halves.
+    fn sets(&mut self, script: ScriptId, wanted: &Credentials) {
+        let sets = &wanted.capabilities;
+        let half = |set: u64, high: bool| if high { set >> 32 } else { set & 0xffff_ffff };
+        let three =
+            |high| [sets.effective, sets.permitted, sets.inheritable].map(|set| half(set, high));
+        let words: Vec<u64> = three(false).into_iter().chain(three(true)).collect();
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|it| (*it as u32).to_le_bytes())
+            .collect();
+        let (head, data) = (
+            self.arena.block(Block::words(&[VERSION])),
+            self.bytes(bytes),
+        );
+        let call = Call::new(libc::SYS_capset).with(arguments![head, data]);
+        self.arena.call(script, call);
+        let (ambient, raise) = (
+            libc::PR_CAP_AMBIENT as u64,
+            libc::PR_CAP_AMBIENT_RAISE as u64,
+        );
+        for capability in (0..64).filter(|it| sets.ambient >> it & 1 == 1) {
+            self.prctl(script, &[ambient, raise, capability]);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! From the record of tasks to scripts.
+//!
+//! Kind: pure. The script of a process, from its first line to its last:
+//!
+//! 1. *birth*: namespaces, session, process group (`family`);
+//! 2. *memory*: what its parent left it and is not its own goes, what is its own comes; pages are read
+//!    straight into place (`memory`);
+//! 3. *files* that it or its descendants have are opened at numbers above those of any task (`files`);
+//! 4. *children* by clone3(2), which shares memory and open files with them (`family`);
+//! 5. *together*: a stop at which all wait for all;
+//! 6. *settings*: groups, limits, actions, timers, what is pending (`settings`); its own descriptors at their
+//!    numbers, all others closed;
+//! 7. *threads*, each with a script of its own (`threads`);
+//! 8. *credentials*, which take away what the lines before needed (`credentials`).
+//!
+//! What a task cannot do itself is in [`Finish`](super::plan::Finish).
+
+mod credentials;
+mod family;
+mod files;
+mod finish;
+mod memory;
+mod numbers;
+mod pages;
+mod places;
+mod ranges;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan};
+use crux_image::mounts::Mounts;
+use crux_image::tasks::{Process, ProcessIndex, ProcessState, Tasks};
+use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
+use numbers::Numbers;
+use places::Places;
+use std::collections::HashMap;
+
+/// What matters of the machine and of whoever restores.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// The code that the kernel maps into every process.
+    pub vdso: Vec<u8>,
+    /// Hard limits of resources, by number.
+    pub limits: Vec<u64>,
+    /// Capabilities that tasks can be given.
+    pub capabilities: u64,
+}
+
+/// Why tasks cannot be restored here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("task {pid}: {what}")]
+pub struct Obstacle {
+    /// Its number, as the image has it.
+    pub pid: u32,
+    /// In words.
+    pub what: String,
+}
+
+/// Compiles tasks that are checked ([`Tasks::check`]), or says all that is in the way.
+pub fn compile(
+    tasks: &Tasks,
+    mounts: &Mounts,
+    machine: &Machine,
+) -> Result<TaskPlan, Vec<Obstacle>> {
+    let mut compiler = Compiler::new(tasks, mounts, machine);
+    for at in 0..tasks.processes.len() {
+        compiler.process(at.into());
+    }
+    match compiler.obstacles.is_empty() {
+        true => Ok(compiler.finish()),
+        false => Err(compiler.obstacles),
+    }
+}
+
+/// What is being put together.
+struct Compiler<'a> {
+    tasks: &'a Tasks,
+    mounts: &'a Mounts,
+    machine: &'a Machine,
+    places: Places<'a>,
+    numbers: Numbers,
+    arena: Arena,
+    scripts: Vec<ScriptId>,
+    threads: Vec<PlannedThread>,
+    obstacles: Vec<Obstacle>,
+    strings: HashMap<Vec<u8>, BlockId>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(tasks: &'a Tasks, mounts: &'a Mounts, machine: &'a Machine) -> Self {
+        let mut arena = Arena::new();
+        let name = |process: &Process| format!("task {}", first_pid(process));
+        let processes = tasks.processes.iter();
+        let scripts = processes.map(|process| arena.script(name(process)));
+        let scripts = scripts.collect();
+        let numbers = Numbers::new(tasks, mounts);
+        for (number, name) in numbers.names() {
+            arena.name_descriptor(number as i32, name);
+        }
+        Self {
+            tasks,
+            mounts,
+            machine,
+            places: Places::new(mounts),
+            numbers,
+            arena,
+            scripts,
+            threads: Vec::new(),
+            obstacles: Vec::new(),
+            strings: HashMap::new(),
+        }
+    }
+
+    fn process(&mut self, at: ProcessIndex) {
+        let process = &self.tasks.processes[at.at()];
+        self.birth(at, process);
+        if let ProcessState::Zombie(status) = process.state {
+            self.end(at, process, status);
+            return;
+        }
+        self.memory(at, process);
+        self.files(at, process);
+        self.children(at, process);
+        self.together(at, process);
+        self.settings(at, process);
+        self.make_threads(at, process);
+        self.last_lines(at, process);
+    }
+
+    fn finish(self) -> TaskPlan {
+        let first = &self.tasks.processes[0];
+        TaskPlan {
+            base: self.numbers.base,
+            birth: Birth {
+                script: self.scripts[0],
+                pid: first_pid(first),
+                new: NewNamespaces {
+                    pid: self.tasks.pid_namespaces.first().is_some_and(|ns| ns.own),
+                    uts: first.uts_namespace.is_some(),
+                    ipc: first.ipc_namespace.is_some() && !self.numbers.built_ipc,
+                    net: first.net_namespace.is_some() && !self.numbers.built_net,
+                    cgroup: first.cgroup_namespace.is_some(),
+                },
+            },
+            inherited: self.numbers.inherited(),
+            processes: self.planned_processes(),
+            threads: self.threads,
+            arena: self.arena,
+        }
+    }
+
+    fn planned_processes(&self) -> Vec<PlannedProcess> {
+        let planned = |(at, process): (usize, &Process)| PlannedProcess {
+            process: at.into(),
+            pid: first_pid(process),
+            state: process.state,
+            oom_score_adj: process.oom_score_adj,
+            coredump_filter: process.coredump_filter,
+            cgroups: process
+                .cgroups
+                .iter()
+                .map(|it| (it.controllers.clone(), it.path.clone()))
+                .collect(),
+        };
+        self.tasks
+            .processes
+            .iter()
+            .enumerate()
+            .map(planned)
+            .collect()
+    }
+
+    fn call(&mut self, at: ProcessIndex, call: Call) -> LineId {
+        self.arena.call(self.scripts[at.at()], call)
+    }
+
+    fn bytes(&mut self, bytes: impl Into<Vec<u8>>) -> BlockId {
+        self.arena.block(Block::bytes(bytes))
+    }
+
+    /// A string with its NUL; a path comes up often.
+    fn string(&mut self, text: &[u8]) -> BlockId {
+        if let Some(block) = self.strings.get(text) {
+            return *block;
+        }
+        let block = self.bytes([text, b"\0"].concat());
+        self.strings.insert(text.to_vec(), block);
+        block
+    }
+
+    fn refuse(&mut self, process: &Process, what: impl Into<String>) {
+        self.obstacles.push(Obstacle {
+            pid: first_pid(process),
+            what: what.into(),
+        });
+    }
+}
+
+/// The number in the first pid namespace of the image.
+fn first_pid(process: &Process) -> u32 {
+    let leader = process.threads.first();
+    leader
+        .and_then(|leader| leader.pids.first())
+        .copied()
+        .unwrap_or(0)
+}
+
+/// The number in its own pid namespace.
+fn own_pid(process: &Process) -> u32 {
+    let leader = process.threads.first();
+    leader
+        .and_then(|leader| leader.pids.last())
+        .copied()
+        .unwrap_or(0)
+}

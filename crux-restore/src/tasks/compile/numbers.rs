@@ -1,0 +1,177 @@
+//! Numbers that no task of the image uses: descriptors that come with the first task, and the addresses of the
+//! arena.
+//!
+//! Kind: pure.
+
+use super::ranges::Ranges;
+use crate::tasks::plan::{Inherited, Source};
+use crux_image::mounts::{Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType};
+use crux_image::tasks::{FileIndex, OpenTarget, SharedMemoryIndex, Tasks};
+
+/// The arena, and behind it shared memory while it is filled.
+const ARENA: u64 = 1 << 30;
+/// Where the arena is looked for: far from where the kernel, Go and the sanitizers put things.
+const CANDIDATES: u64 = 0x1000_0000_0000;
+const STEP: u64 = 0x100_0000_0000;
+const END: u64 = 0x5000_0000_0000;
+
+/// What has which number.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    /// Where the arena is.
+    pub(super) base: u64,
+    /// Where shared memory is while it is filled, each object behind the one before.
+    parking: Vec<u64>,
+    /// The first descriptor that is nobody's.
+    pub(super) first: u32,
+    pub(super) gate: u32,
+    pub(super) pages: u32,
+    namespaces: Vec<(u32, u32)>,
+    net: u32,
+    ipc: u32,
+    pub(super) built_net: bool,
+    pub(super) built_ipc: bool,
+    externals: Vec<(u32, String)>,
+    files: Vec<u32>,
+    memory: Vec<u32>,
+}
+
+impl Numbers {
+    pub(super) fn new(tasks: &Tasks, mounts: &Mounts) -> Self {
+        let tables = tasks.descriptor_tables.iter();
+        let last = tables.filter_map(|table| table.descriptors.last());
+        let first = last.map(|it| it.number + 1).max().unwrap_or(0).max(3);
+        let mut next = first;
+        let mut take = || {
+            next += 1;
+            next - 1
+        };
+        let (gate, pages, net, ipc) = (take(), take(), take(), take());
+        let namespaces = mounts.namespaces.iter().map(|_| (take(), take())).collect();
+        let mut externals = Vec::new();
+        let mut files = Vec::with_capacity(tasks.files.len());
+        for file in &tasks.files {
+            let number = take();
+            if let OpenTarget::External { name, .. } = &file.target {
+                externals.push((number, name.clone()));
+            }
+            files.push(number);
+        }
+        let memory = tasks.shared_memory.iter().map(|_| take()).collect();
+        let built = |wanted: OwnFsType| {
+            let mut origins = mounts.origins.iter();
+            origins.any(|origin| match origin {
+                Origin::Own(own) => {
+                    own.fs_type == wanted && own.context != NamespaceContext::Caller
+                }
+                Origin::External(_) => false,
+            })
+        };
+        let (base, parking) = addresses(tasks);
+        Self {
+            base,
+            parking,
+            first,
+            gate,
+            pages,
+            namespaces,
+            net,
+            ipc,
+            built_net: built(OwnFsType::Sysfs),
+            built_ipc: built(OwnFsType::Mqueue),
+            externals,
+            files,
+            memory,
+        }
+    }
+
+    /// The first address that is neither the arena's nor shared memory's.
+    pub(super) fn arena_end(&self) -> u64 {
+        self.base + ARENA
+    }
+
+    /// The namespace itself, and the root directory of its tasks.
+    pub(super) fn namespace(&self, namespace: NamespaceIndex) -> (u32, u32) {
+        self.namespaces[namespace.at()]
+    }
+
+    /// An open file description while it is on its way to those who have it.
+    pub(super) fn file(&self, file: FileIndex) -> u32 {
+        self.files[file.at()]
+    }
+
+    /// A descriptor of shared memory, likewise.
+    pub(super) fn memory(&self, memory: SharedMemoryIndex) -> u32 {
+        self.memory[memory.at()]
+    }
+
+    /// Where shared memory is mapped as a whole.
+    pub(super) fn parking(&self, memory: SharedMemoryIndex) -> u64 {
+        self.parking[memory.at()]
+    }
+
+    /// What the forker has to provide.
+    pub(super) fn inherited(&self) -> Vec<Inherited> {
+        let mut all = vec![(self.gate, Source::Gate), (self.pages, Source::Pages)];
+        if self.built_net {
+            all.push((self.net, Source::BuiltNet));
+        }
+        if self.built_ipc {
+            all.push((self.ipc, Source::BuiltIpc));
+        }
+        for (at, (namespace, root)) in self.namespaces.iter().enumerate() {
+            all.push((*namespace, Source::MountNamespace(at.into())));
+            all.push((*root, Source::Root(at.into())));
+        }
+        let externals = self.externals.iter();
+        all.extend(externals.map(|(number, name)| (*number, Source::External(name.clone()))));
+        let inherited = |(number, source)| Inherited { number, source };
+        all.into_iter().map(inherited).collect()
+    }
+
+    /// Names for people.
+    pub(super) fn names(&self) -> Vec<(u32, String)> {
+        let name = |it: Inherited| {
+            let name = match it.source {
+                Source::Gate => "the gate".to_owned(),
+                Source::Pages => "pages.raw".to_owned(),
+                Source::MountNamespace(at) => format!("mount namespace {}", at.0),
+                Source::Root(at) => format!("root of namespace {}", at.0),
+                Source::UserNamespace(at) => format!("user namespace {}", at.0),
+                Source::BuiltNet => "network namespace".to_owned(),
+                Source::BuiltIpc => "ipc namespace".to_owned(),
+                Source::External(name) => name,
+            };
+            (it.number, name)
+        };
+        self.inherited().into_iter().map(name).collect()
+    }
+
+    /// The network and ipc namespaces that the builder made.
+    pub(super) fn built(&self) -> (Option<u32>, Option<u32>) {
+        (
+            self.built_net.then_some(self.net),
+            self.built_ipc.then_some(self.ipc),
+        )
+    }
+}
+
+/// Room for the arena and all shared memory where no task has anything.
+fn addresses(tasks: &Tasks) -> (u64, Vec<u64>) {
+    let areas = tasks.spaces.iter().flat_map(|space| &space.areas);
+    let taken = Ranges::new(areas.map(|area| area.start..area.end));
+    let sizes = tasks.shared_memory.iter().map(|memory| memory.size);
+    let mut parking = Vec::new();
+    let mut end = ARENA;
+    for size in sizes {
+        parking.push(end);
+        end = end.saturating_add(size).next_multiple_of(2 << 20);
+    }
+    let free = |base: &u64| {
+        let wanted = *base..base.saturating_add(end);
+        taken.gaps(wanted.clone()) == [wanted]
+    };
+    let mut candidates = (CANDIDATES..END).step_by(STEP as usize);
+    let base = candidates.find(free).unwrap_or(CANDIDATES);
+    (base, parking.into_iter().map(|at| base + at).collect())
+}
