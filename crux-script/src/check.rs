@@ -4,6 +4,7 @@
 
 use crate::arena::Arena;
 use crate::calls::{Form, Kind, Null, Purpose, Size, Unlisted, View, form_of, name_of};
+use crate::flow::told_by_files;
 use crate::ids::{DataRef, LineId, ScriptId};
 use crate::layout::{Layout, PAGE};
 use crate::line::{Argument, Call, Expect, Line};
@@ -64,6 +65,10 @@ impl Arena {
         }
         let mut refusals = self.blocks_refused();
         refusals.extend(self.scripts_refused(purpose));
+        for block in told_by_files(&self, purpose) {
+            let reason = "is read into, and tells a call what to do";
+            refusals.push(Refusal::block(block.0 as usize, reason));
+        }
         for (id, line) in self.lines() {
             if let Line::Call(call) = line {
                 let extent = base..base + layout.len;
@@ -248,7 +253,13 @@ fn check_argument(view: &View<'_>, kind: Kind, index: usize) -> Result<(), Strin
             pointed_to(view, size, null, argument, out)
         }
         (Kind::Memory(length), Argument::Data(place)) => {
-            view.bytes(place, counted(view, length)?).map(drop)
+            let len = counted(view, length)?;
+            view.bytes(place, len)?;
+            // Also where it is read and not written: nobody means to write addresses to a file.
+            match overlaps_pointer(view.arena, place, len) {
+                true => Err("holds an address".into()),
+                false => Ok(()),
+            }
         }
         (_, Argument::Data(_)) => Err("is no pointer to data".into()),
         (

@@ -16,8 +16,11 @@ compile_error!("scripts are for x86-64 Linux");
 mod arena;
 mod calls;
 mod check;
+#[cfg(test)]
+mod check_test;
 mod errno;
 mod failure;
+mod flow;
 mod ids;
 mod layout;
 mod line;

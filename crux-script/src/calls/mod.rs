@@ -3,6 +3,8 @@
 //! Kind: pure. Two closed lists: what is in neither is not made.
 
 mod credentials;
+#[cfg(test)]
+mod documented_test;
 mod files;
 mod kind;
 mod memory;

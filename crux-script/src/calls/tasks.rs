@@ -75,7 +75,7 @@ const BIT: Kind = UpTo(1);
 const CAPABILITY: Kind = UpTo(63);
 
 pub(super) const PRCTL: &[Form] = prctl![
-    PR_SET_NAME libc::PR_SET_NAME, input(16);
+    PR_SET_NAME libc::PR_SET_NAME, Kind::In(Size::String(16), Null::Refused);
     PR_SET_PDEATHSIG libc::PR_SET_PDEATHSIG, UpTo(64);
     PR_SET_DUMPABLE libc::PR_SET_DUMPABLE, BIT;
     PR_SET_KEEPCAPS libc::PR_SET_KEEPCAPS, BIT;

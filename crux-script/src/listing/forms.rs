@@ -28,6 +28,7 @@ pub(super) fn nice(words: &Words<'_>, form: &Form) -> Option<String> {
         libc::SYS_openat => openat(words, form),
         libc::SYS_close => Some(format!("close {}", words.argument(0, Kind::Fd))),
         libc::SYS_dup3 => dup3(words),
+        libc::SYS_umask => Some(format!("umask {:#o}", words.number(0)?)),
         libc::SYS_rt_sigaction if words.number(1).is_none() => rt_sigaction(words),
         _ => None,
     }

@@ -73,8 +73,10 @@ fn expectation(call: &Call) -> String {
         Expect::Success => String::new(),
         Expect::Any => ", whatever it gives".to_owned(),
         Expect::SuccessOr(errno) => format!(", or {}", name(errno)),
-        Expect::Exactly(value) => format!(" = {value:#x}"),
-        Expect::OneOf(value, errno) => format!(" = {value:#x}, or {}", name(errno)),
+        // What calls give that have nothing to give.
+        Expect::Exactly(0) => String::new(),
+        Expect::Exactly(value) => format!(" = {}", words::number(value)),
+        Expect::OneOf(value, errno) => format!(" = {}, or {}", words::number(value), name(errno)),
     }
 }
 
@@ -82,3 +84,6 @@ fn name(errno: crate::errno::Errno) -> String {
     let unnamed = || format!("errno {}", errno.0);
     errno.name().map_or_else(unnamed, Into::into)
 }
+
+#[cfg(test)]
+mod tests;

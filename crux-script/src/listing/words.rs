@@ -60,8 +60,7 @@ impl Words<'_> {
             Kind::OneOf(names) => one_of(value, names),
             Kind::Pid => value.to_string(),
             Kind::In(..) | Kind::Out(..) if value == 0 => "NULL".to_owned(),
-            _ if value < 10 => value.to_string(),
-            _ => format!("{value:#x}"),
+            _ => number(value),
         }
     }
 
@@ -121,11 +120,7 @@ impl Words<'_> {
                 .iter()
                 .rev()
                 .fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
-            if word < 10 {
-                word.to_string()
-            } else {
-                format!("{word:#x}")
-            }
+            number(word)
         });
         Some(words.collect())
     }
@@ -165,6 +160,13 @@ pub(super) fn flags(value: u64, names: Names) -> String {
 pub(super) fn one_of(value: u64, names: Names) -> String {
     let found = names.iter().find(|(_, it)| *it == value);
     found.map_or_else(|| format!("{value:#x}"), |(name, _)| (*name).to_owned())
+}
+
+pub(super) fn number(value: u64) -> String {
+    match value {
+        0..10 => value.to_string(),
+        _ => format!("{value:#x}"),
+    }
 }
 
 /// A string of the kernel's; tasks choose its bytes.
