@@ -12,6 +12,7 @@ mod order;
 mod record;
 mod summary;
 mod svg;
+mod tasks;
 mod tree;
 pub(crate) mod words;
 
@@ -21,6 +22,7 @@ pub use narrow::narrow_tree;
 pub use record::{MountsRecord, mounts_record};
 pub use summary::{InventoryRecord, inventory_record, summary};
 pub use svg::svg;
+pub use tasks::{TasksRecord, one_task, tasks_record, tasks_tree};
 pub use tree::tree;
 
 pub(crate) use order::{GroupNumbers, children, display_order, name_of};

@@ -26,7 +26,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// What the image holds, and what a restore of it asks for
-    Show(Image),
+    Show(show::Options),
     /// The mount tree of each namespace, with its propagation
     Tree(tree::Options),
     /// Who receives mount events from whom, as a graph

@@ -1,0 +1,417 @@
+//! Records of tasks: what the rules refuse, what a person sees, and what damage cannot do.
+
+use super::vivid;
+use crux_image::codec;
+use crux_image::directory::{ImageReader, ImageWriter};
+use crux_image::inventory::{ImageFacts, ImageId};
+use crux_image::member::MemberKind;
+use crux_image::mounts::{FileKind, MountIndex, NamespaceIndex};
+use crux_image::path::RelPath;
+use crux_image::render;
+use crux_image::tasks::*;
+use proptest::prelude::*;
+
+fn place(path: &str) -> Location {
+    Location {
+        namespace: NamespaceIndex(0),
+        mount: MountIndex(0),
+        path: RelPath::new(path).unwrap(),
+    }
+}
+
+fn thread(pid: u32) -> Thread {
+    Thread {
+        pids: vec![pid],
+        name: b"sh\x1b".to_vec(),
+        registers: Registers::default(),
+        xstate: vec![0; 576],
+        interrupted: Interrupted::No,
+        mask: 1,
+        pending: vec![SignalInfo {
+            bytes: [&10_u32.to_le_bytes()[..], &[0; 124]].concat(),
+        }],
+        alternate_stack: AlternateStack {
+            address: 0,
+            size: 0,
+            flags: 2,
+        },
+        tid_address: 0,
+        robust_list: RobustList { head: 0, length: 0 },
+        rseq: None,
+        credentials: Credentials {
+            uids: [0; 4],
+            gids: [0; 4],
+            groups: vec![3],
+            capabilities: Capabilities {
+                inheritable: 0,
+                permitted: 0,
+                effective: 0,
+                bounding: 1,
+                ambient: 0,
+            },
+            securebits: 0,
+            no_new_privs: false,
+        },
+        scheduling: Scheduling {
+            policy: 0,
+            flags: 0,
+            nice: 0,
+            priority: 0,
+            runtime: 0,
+            deadline: 0,
+            period: 0,
+        },
+        affinity: vec![1],
+        io_priority: 0,
+        timer_slack: 0,
+        parent_death_signal: 0,
+        seccomp: SeccompState::Off,
+    }
+}
+
+fn process(parent: Option<u32>, pid: u32, space: u32) -> Process {
+    Process {
+        parent: parent.map(ProcessIndex),
+        pid_namespace: PidNsIndex(0),
+        group: 1,
+        session: 1,
+        exit_signal: 17,
+        state: ProcessState::Running,
+        subreaper: false,
+        dumpable: 1,
+        personality: 0,
+        thp_disabled: false,
+        oom_score_adj: 0,
+        coredump_filter: 0x33,
+        limits: vec![Limit { soft: 1, hard: 1 }; 16],
+        actions: Vec::new(),
+        pending: Vec::new(),
+        interval_timers: Default::default(),
+        posix_timers: Vec::new(),
+        space: Some(SpaceIndex(space)),
+        descriptors: Some(DescriptorTableIndex(0)),
+        fs: Some(FsIndex(0)),
+        mount_namespace: Some(NamespaceIndex(0)),
+        user_namespace: None,
+        uts_namespace: None,
+        ipc_namespace: None,
+        net_namespace: None,
+        cgroup_namespace: None,
+        time_namespace: None,
+        cgroups: vec![CgroupMembership {
+            controllers: Vec::new(),
+            path: b"/a".to_vec(),
+        }],
+        threads: vec![thread(pid)],
+    }
+}
+
+fn space(source: PageSource) -> AddressSpace {
+    AddressSpace {
+        layout: MemoryLayout {
+            start_code: 0,
+            end_code: 0,
+            start_data: 0,
+            end_data: 0,
+            start_brk: 0,
+            brk: 0,
+            start_stack: 0,
+            arg_start: 0,
+            arg_end: 0,
+            env_start: 0,
+            env_end: 0,
+        },
+        auxv: Vec::new(),
+        exe: place("bin/sh"),
+        exe_unlinked: None,
+        areas: vec![Area {
+            start: 0x10000,
+            end: 0x20000,
+            protection: Protection {
+                read: true,
+                write: true,
+                execute: false,
+            },
+            sharing: Sharing::Private,
+            backing: Backing::Anonymous,
+            offset: 0,
+            flags: AreaFlags::default(),
+            name: None,
+            pages: vec![PageRun {
+                start: 0x11000,
+                count: 3,
+                source,
+            }],
+        }],
+        vdso: None,
+    }
+}
+
+fn record() -> Tasks {
+    Tasks {
+        clocks: Clocks::default(),
+        processes: vec![process(None, 1, 0), process(Some(0), 2, 1)],
+        spaces: vec![space(PageSource::Data(0)), space(PageSource::Parent)],
+        shared_memory: Vec::new(),
+        descriptor_tables: vec![DescriptorTable {
+            descriptors: vec![Descriptor {
+                number: 3,
+                close_on_exec: true,
+                file: FileIndex(0),
+            }],
+        }],
+        files: vec![OpenFile {
+            target: OpenTarget::Path {
+                location: place("etc/a\nb"),
+                kind: FileKind::Regular,
+                size: 1,
+            },
+            access: FileAccess::Read,
+            flags: FileFlags::default(),
+            position: 7,
+            owner: None,
+        }],
+        unlinked: Vec::new(),
+        pipes: Vec::new(),
+        fs: vec![FsContext {
+            root: place(""),
+            working: place("tmp"),
+            umask: 0o22,
+            first: ProcessIndex(0),
+        }],
+        pid_namespaces: vec![PidNamespace {
+            parent: None,
+            own: true,
+            user_namespace: None,
+        }],
+        uts_namespaces: Vec::new(),
+        ipc_namespaces: Vec::new(),
+        net_namespaces: Vec::new(),
+        cgroup_namespaces: Vec::new(),
+        time_namespaces: Vec::new(),
+    }
+}
+
+/// One change to a good record each, and what is said of it.
+#[test]
+fn every_rule_is_kept() {
+    type Change = fn(&mut Tasks);
+    let cases: &[(Change, &str)] = &[
+        (|t| t.processes.clear(), "there is no process"),
+        (
+            |t| t.processes[1].parent = Some(ProcessIndex(1)),
+            "does not stand before",
+        ),
+        (
+            |t| t.processes[1].parent = None,
+            "only the first has no parent",
+        ),
+        (
+            |t| t.processes[0].parent = Some(ProcessIndex(0)),
+            "only the first has no parent",
+        ),
+        (|t| t.processes[1].threads.clear(), "it has no thread"),
+        (|t| t.processes[1].space = None, "lacks memory"),
+        (
+            |t| t.processes[1].space = Some(SpaceIndex(9)),
+            "names address space 9",
+        ),
+        (
+            |t| t.processes[1].state = ProcessState::Zombie(0),
+            "has ended has memory",
+        ),
+        (
+            |t| t.processes[1].state = ProcessState::Stopped(65),
+            "65 is none of a signal",
+        ),
+        (
+            |t| t.processes[1].threads[0].pids = vec![1],
+            "two threads have the number 1",
+        ),
+        (
+            |t| t.processes[1].threads[0].pids = vec![2, 3],
+            "has 2 numbers",
+        ),
+        (
+            |t| t.processes[1].threads[0].pids = vec![0],
+            "0 is none of a process",
+        ),
+        (|t| t.processes[0].limits.truncate(3), "the list of limits"),
+        (
+            |t| t.processes[0].threads[0].pending[0].bytes.push(0),
+            "siginfo_t",
+        ),
+        (
+            |t| t.processes[0].cgroups[0].path = b"/a/../b".to_vec(),
+            "a name is",
+        ),
+        (|t| t.processes[0].oom_score_adj = 1001, "oom_score_adj"),
+        (|t| t.spaces[0].areas[0].end = 0x10001, "not of whole pages"),
+        (
+            |t| t.spaces[0].areas[0].end = u64::MAX - 4095,
+            "beyond the end of user memory",
+        ),
+        (
+            |t| {
+                let area = t.spaces[0].areas[0].clone();
+                t.spaces[0].areas.push(area)
+            },
+            "overlap",
+        ),
+        (
+            |t| t.spaces[0].areas[0].pages[0].start = 0x9000,
+            "lie outside",
+        ),
+        (
+            |t| t.spaces[0].areas[0].pages[0].count = u64::MAX,
+            "lie outside",
+        ),
+        (
+            |t| t.spaces[0].areas[0].pages[0].source = PageSource::Data(1),
+            "multiple of the page",
+        ),
+        (
+            |t| t.spaces[0].areas[0].pages[0].source = PageSource::Parent,
+            "those of the parent",
+        ),
+        (
+            |t| t.spaces[0].areas[0].sharing = Sharing::Shared,
+            "has pages of its own",
+        ),
+        (
+            |t| t.spaces[0].exe.mount = MountIndex(999),
+            "names mount 999",
+        ),
+        (
+            |t| t.descriptor_tables[0].descriptors[0].file = FileIndex(1),
+            "names open file 1",
+        ),
+        (
+            |t| {
+                let d = t.descriptor_tables[0].descriptors[0];
+                t.descriptor_tables[0].descriptors.push(d)
+            },
+            "descriptors are not in order",
+        ),
+        (
+            |t| t.files[0].target = OpenTarget::Pipe(PipeIndex(0), PipeEnd::Read),
+            "names pipe 0",
+        ),
+        (
+            |t| {
+                t.files[0].target = OpenTarget::External {
+                    name: "auto".into(),
+                    kind: FileKind::Fifo,
+                    described: Vec::new(),
+                }
+            },
+            "the name of a grant",
+        ),
+        (
+            |t| {
+                t.pipes.push(Pipe {
+                    capacity: 1,
+                    packets: false,
+                    data: vec![vec![0; 2]],
+                })
+            },
+            "more data than fits",
+        ),
+        (
+            |t| t.pid_namespaces[0].parent = Some(PidNsIndex(0)),
+            "pid namespace may be",
+        ),
+        (|t| t.fs[0].first = ProcessIndex(7), "names process 7"),
+    ];
+    let mounts = vivid::mounts();
+    record().check(&mounts).unwrap();
+    for (change, words) in cases {
+        let mut tasks = record();
+        change(&mut tasks);
+        let said = tasks.check(&mounts).unwrap_err().to_string();
+        assert!(said.contains(words), "{said:?} has not {words:?}");
+    }
+}
+
+fn image() -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    let mounts = vivid::mounts();
+    let mut writer = ImageWriter::create(&path).unwrap();
+    let pages = writer.raw(MemberKind::Pages).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&pages, &[7; 3 * 4096], 0).unwrap();
+    writer.raw_checksum(MemberKind::Pages, crc32fast::hash(&[7; 3 * 4096]));
+    writer.write_mounts(&mounts).unwrap();
+    writer.write_tasks(&record(), &mounts).unwrap();
+    let facts = ImageFacts {
+        id: ImageId([1; 16]),
+        crux_version: "0".into(),
+        kernel_release: "6".into(),
+        architecture: "x86_64".into(),
+        created: 0,
+        pid: 1,
+        command: Vec::new(),
+    };
+    writer.finish(facts).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn tasks_are_read_as_they_were_written_and_pages_are_verified() {
+    let (_dir, path) = image();
+    let reader = ImageReader::open(&path).unwrap();
+    let mounts = reader.mounts().unwrap();
+    assert_eq!(reader.tasks(&mounts).unwrap(), Some(record()));
+    let whole = |reader: &ImageReader| {
+        let reports = reader.verify();
+        reports
+            .iter()
+            .map(|it| (it.kind, format!("{:?}", it.finding)))
+            .filter(|(_, finding)| finding != "Whole")
+            .map(|(kind, _)| kind)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(whole(&reader), []);
+    let pages = std::fs::File::options()
+        .write(true)
+        .open(path.join("pages.raw"))
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&pages, &[8], 4096).unwrap();
+    assert_eq!(whole(&reader), [MemberKind::Pages]);
+}
+
+#[test]
+fn a_person_sees_the_tree_and_each_task() {
+    let (tasks, mounts) = (record(), vivid::mounts());
+    let tree = "\
+Tasks         2 processes, 2 threads, 12 KiB of memory, 1 open file
+  1 sh\\033 (running, 12 KiB)
+    2 sh\\033 (running, 0 B)
+";
+    assert_eq!(render::tasks_tree(&tasks, &mounts), tree);
+    let one = render::one_task(&tasks, &mounts, 2).unwrap();
+    assert!(one.contains("/bin/sh"), "{one}");
+    assert!(one.contains("(0 pages, 3 of its parent's)"), "{one}");
+    assert!(one.contains("3 /etc/a\\012b at 7 (close-on-exec)"), "{one}");
+    assert_eq!(render::one_task(&tasks, &mounts, 3), None);
+}
+
+proptest! {
+    /// Whatever the bytes are: an error, or a record that can be looked at.
+    #[test]
+    fn damage_is_an_error_or_another_record(at in 0usize..4000, bit in 0u8..8, cut in 0usize..4000) {
+        let mounts = vivid::mounts();
+        let mut bytes = codec::encode(&record());
+        let length = bytes.len();
+        bytes[at % length] ^= 1 << bit;
+        if cut % 4 == 0 {
+            bytes.truncate(cut % length);
+        }
+        if let Ok(tasks) = codec::decode::<Tasks>(&bytes, MemberKind::Tasks.limit())
+            && tasks.check(&mounts).is_ok()
+        {
+            render::tasks_tree(&tasks, &mounts);
+            render::tasks_record(&tasks, &mounts);
+        }
+    }
+}
