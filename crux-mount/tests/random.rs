@@ -13,7 +13,7 @@ use crux_mount::arbitrary;
 use crux_mount::exec::{Built, Pinning, Setup, Source, execute};
 use crux_mount::ids::PeerGroupId;
 use crux_mount::mountinfo::{self, Entry};
-use crux_mount::plan::plan;
+use crux_mount::plan::{Step, plan};
 use crux_mount::verify::{External, verify};
 use crux_mount::{simulate, sys};
 use private::{in_private_namespace, tmpfs_at, tmpfs_takes_id_maps};
@@ -75,14 +75,13 @@ fn rebuild(recorded: &Mounts, scratch: &OwnedFd) -> Result<(), String> {
     // The executor leaves this namespace: it would go, and with it the groups outside.
     let _alive = std::fs::File::open("/proc/thread-self/ns/mnt").map_err(|e| e.to_string())?;
     let host = HostSide::make(recorded, &names, scratch)?;
-    let mut own = recorded.origins.iter().zip(&names);
-    // Own origins are made in their order: the one that is filled is the next.
+    let mut made = plan.steps().iter().filter_map(|step| match step {
+        Step::Create { origin, .. } => Some(*origin),
+        _ => None,
+    });
     let mut fill = |_: &OwnFileSystem, root: BorrowedFd<'_>| {
-        let (_, names) = own
-            .by_ref()
-            .find(|(o, _)| matches!(o, Origin::Own(_)))
-            .ok_or("none left")?;
-        make_names(root, names)
+        let origin = made.next().ok_or("none left")?;
+        make_names(root, &names[origin.at()])
     };
     let setup = Setup {
         mounts: recorded,

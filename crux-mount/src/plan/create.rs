@@ -85,39 +85,22 @@ pub(super) fn sources(mounts: &Mounts, uses: &Uses, helpers: &[bool], steps: &mu
     }
 }
 
-/// What is done in the yard.
-pub(super) fn own_and_clones(
+/// What the yard has: a helper for each origin that needs one, and carriers of groups.
+pub(super) fn yard(
     mounts: &Mounts,
     uses: &Uses,
     helpers: &[bool],
     groups: &Groups,
     steps: &mut Vec<Step>,
 ) {
-    for (at, origin) in mounts.origins.iter().enumerate() {
-        if let (Origin::Own(own), Some(into)) = (origin, first_slot(at.into(), uses, helpers))
-            && !needs_host_visible(own.fs_type)
-        {
-            steps.push(Step::Create {
-                origin: at.into(),
-                into,
-            });
+    let used = |at: &usize| helpers[*at] && !uses.0[*at].is_empty();
+    for at in (0..mounts.origins.len()).filter(used) {
+        let (origin, helper) = (at.into(), Slot::Helper(at.into()));
+        if is_made_in_yard(&mounts.origins[at]) {
+            let into = helper;
+            steps.push(Step::Create { origin, into });
         }
-    }
-    for (at, users) in uses
-        .0
-        .iter()
-        .enumerate()
-        .filter(|(at, u)| helpers[*at] && !u.is_empty())
-    {
-        let helper = Slot::Helper(at.into());
         steps.push(Step::AttachHelper { helper });
-        for &(ns, index) in users {
-            steps.push(Step::Clone {
-                from: helper,
-                root: mounts.namespaces[ns.at()].mounts[index.at()].root.clone(),
-                into: Slot::Mount(ns, index),
-            });
-        }
     }
     for (carrier, origin, root) in groups.extra_carriers() {
         let (from, root) = (Slot::Helper(origin), root.clone());
@@ -128,15 +111,36 @@ pub(super) fn own_and_clones(
         });
         steps.push(Step::AttachHelper { helper: carrier });
     }
-    for (ns, index, mount) in mounts.every_mount() {
-        let own = matches!(mounts.origins[mount.origin.at()], Origin::Own(_));
-        if !own || mount.attributes != MountAttributes::default() {
-            steps.push(Step::SetAttributes {
-                mount: Slot::Mount(ns, index),
-                attributes: mount.attributes.clone(),
-            });
-        }
+}
+
+/// Makes one mount of the container, detached.
+pub(super) fn mount(
+    mounts: &Mounts,
+    (ns, index): (NamespaceIndex, MountIndex),
+    helpers: &[bool],
+    steps: &mut Vec<Step>,
+) {
+    let mount = &mounts.namespaces[ns.at()].mounts[index.at()];
+    let (origin, into) = (mount.origin, Slot::Mount(ns, index));
+    let provider = &mounts.origins[origin.at()];
+    if helpers[origin.at()] {
+        let from = Slot::Helper(origin);
+        let root = mount.root.clone();
+        steps.push(Step::Clone { from, root, into });
+    } else if is_made_in_yard(provider) {
+        steps.push(Step::Create { origin, into });
     }
+    let own = matches!(provider, Origin::Own(_));
+    if !own || mount.attributes != MountAttributes::default() {
+        steps.push(Step::SetAttributes {
+            mount: into,
+            attributes: mount.attributes.clone(),
+        });
+    }
+}
+
+fn is_made_in_yard(origin: &Origin) -> bool {
+    matches!(origin, Origin::Own(own) if !needs_host_visible(own.fs_type))
 }
 
 /// After everything is attached: names that only served to make a deleted root.

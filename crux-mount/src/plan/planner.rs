@@ -1,7 +1,7 @@
 //! From the recorded mounts of a container to the steps that rebuild them.
 //!
 //! Kind: pure. The phases and why they come in this order: `docs/mounts.md`.
-//! This file holds the frame and the attach phase; `create.rs` and
+//! This file holds the frame and the waves of attaching; `create.rs` and
 //! `propagate.rs` hold the others.
 
 use super::create::{self, Uses};
@@ -36,6 +36,14 @@ pub enum PlanError {
     DeletedExternal(NamespaceIndex, MountIndex),
 }
 
+/// How many mounts are made before they are attached.
+///
+/// KERNEL: until then each has an anonymous mount namespace, and counts against
+/// `user.max_mnt_namespaces` (`alloc_mnt_ns`, fs/namespace.c): half of what the machine may have of
+/// threads, so that a small one does not even allow ten thousand. On the other hand, each wave
+/// takes two setns(2).
+const WAVE: usize = 256;
+
 /// Plans the restore of `mounts`, which has passed [`Mounts::check`].
 pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
     let uses = Uses::of(mounts);
@@ -49,31 +57,52 @@ pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
             namespace: at.into(),
         });
     }
-    create::own_and_clones(mounts, &uses, &helpers, &groups, &mut steps);
+    create::yard(mounts, &uses, &helpers, &groups, &mut steps);
     for (at, namespace) in mounts.namespaces.iter().enumerate() {
-        attach(at.into(), namespace, &mut steps);
+        attach(mounts, at.into(), namespace, &helpers, &mut steps);
     }
     create::unlink_deleted(mounts, &mut steps);
     propagate::steps(mounts, &groups, &mut steps);
     Ok(Plan { steps })
 }
 
-/// Attaches a namespace's mounts: parents first; of the mounts on one parent the
-/// deeper first, because a mount hides what lies beneath its mountpoint.
-fn attach(at: NamespaceIndex, namespace: &Namespace, steps: &mut Vec<Step>) {
-    steps.push(Step::EnterNamespace { namespace: at });
-    steps.push(Step::AttachRoot {
-        mount: Slot::Mount(at, MountIndex(0)),
-    });
-    for index in attach_order(namespace) {
-        let mount = &namespace.mounts[index.at()];
-        if let Some(parent) = mount.parent {
-            steps.push(Step::Attach {
-                mount: Slot::Mount(at, index),
-                parent: Slot::Mount(at, parent),
-                at: mount.mountpoint.clone(),
-            });
+/// Makes a namespace's mounts and attaches them: parents first; of the mounts on one
+/// parent the deeper first, because a mount hides what lies beneath its mountpoint.
+fn attach(
+    mounts: &Mounts,
+    at: NamespaceIndex,
+    namespace: &Namespace,
+    helpers: &[bool],
+    steps: &mut Vec<Step>,
+) {
+    for wave in attach_order(namespace).chunks(WAVE) {
+        // Only what is in one's own namespace can be cloned, so mounts are made in the yard.
+        if matches!(
+            steps.last(),
+            Some(Step::Attach { .. } | Step::AttachRoot { .. })
+        ) {
+            steps.push(Step::ReturnToYard);
         }
+        for &index in wave {
+            create::mount(mounts, (at, index), helpers, steps);
+        }
+        steps.push(Step::EnterNamespace { namespace: at });
+        for &index in wave {
+            steps.push(attachment(at, index, namespace));
+        }
+    }
+}
+
+fn attachment(at: NamespaceIndex, index: MountIndex, namespace: &Namespace) -> Step {
+    let mount = Slot::Mount(at, index);
+    let recorded = &namespace.mounts[index.at()];
+    match recorded.parent {
+        None => Step::AttachRoot { mount },
+        Some(parent) => Step::Attach {
+            mount,
+            parent: Slot::Mount(at, parent),
+            at: recorded.mountpoint.clone(),
+        },
     }
 }
 
