@@ -229,13 +229,24 @@ pub fn has_landlock() -> bool {
     outcome(unsafe { libc::syscall(number.into(), none, 0_usize, 1_u32) }).is_ok()
 }
 
+/// A descriptor that this process has from its parent, which is left open. For a child of a fork
+/// that has nothing else to do than to hand it back.
+pub(crate) fn inherited(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: the caller lives until its end without closing what it inherited. One that was
+    // never open only makes calls fail (EBADF).
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
 /// Sets the ids that file systems see (setfsuid(2), setfsgid(2)) and keeps the
-/// capabilities, which leaving uid 0 would take; the ids before.
+/// capabilities, which leaving uid 0 would take, and the signal at the parent's death, which
+/// any change takes; the ids before.
 pub fn set_filesystem_ids(uid: u32, gid: u32) -> Result<(u32, u32), SysError> {
     let describe = || format!("setfsuid({uid}), setfsgid({gid})");
     let bits = CapabilitiesSecureBits::NO_SETUID_FIXUP;
     let before = rustix::thread::capabilities_secure_bits().map_err(call(describe))?;
     rustix::thread::set_capabilities_secure_bits(before | bits).map_err(call(describe))?;
+    let tie = || "prctl(PR_GET_PDEATHSIG)".to_owned();
+    let tied = rustix::process::parent_process_death_signal().map_err(call(tie))?;
     // SAFETY: both calls change credentials of this thread only, and take no pointer.
     let previous = unsafe { (libc::setfsuid(uid) as u32, libc::setfsgid(gid) as u32) };
     // They report no errors: what a second call returns is what is in force.
@@ -247,6 +258,9 @@ pub fn set_filesystem_ids(uid: u32, gid: u32) -> Result<(u32, u32), SysError> {
         )
     };
     rustix::thread::set_capabilities_secure_bits(before).map_err(call(describe))?;
+    // RACE: a parent that dies between the two is noticed when there is something to tell it.
+    let tie = || "prctl(PR_SET_PDEATHSIG)".to_owned();
+    rustix::process::set_parent_process_death_signal(tied).map_err(call(tie))?;
     if now == (uid, gid) {
         Ok(previous)
     } else {

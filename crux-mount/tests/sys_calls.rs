@@ -9,6 +9,7 @@ use crux_mount::mountinfo::{self, Entry};
 use crux_mount::sys::{self, NamespaceKind, Open, StatMask, SysError};
 use private::*;
 use rustix::io::Errno;
+use rustix::process::Signal;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What mountinfo says of the mount that `fd` lies in.
@@ -274,6 +275,18 @@ fn root_one_umount_after_the_pivot_leaves_the_new_root_alone() {
         let mut file = sys::open_process_file(own.as_fd(), "mountinfo").unwrap();
         std::io::Read::read_to_string(&mut file, &mut table).unwrap();
         assert_eq!(table.lines().count(), 1, "{table}");
+    });
+}
+
+#[test]
+fn root_other_ids_for_files_leave_a_process_tied_to_its_parent() {
+    in_private_namespace(|_yard| {
+        let tied = || rustix::process::parent_process_death_signal().unwrap();
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+        let before = sys::set_filesystem_ids(1000, 1000).unwrap();
+        assert_eq!(tied(), Some(Signal::KILL));
+        sys::set_filesystem_ids(before.0, before.1).unwrap();
+        assert_eq!(tied(), Some(Signal::KILL));
     });
 }
 

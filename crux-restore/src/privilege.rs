@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure, OrExit};
 use crate::roles::spec::FILES;
 use crux_mount::sys;
 use crux_role::{Held, close_inherited, lower, without};
-use rustix::process::{Signal, getgid, getuid, set_parent_process_death_signal};
+use rustix::process::{getgid, getuid};
 use std::fs;
 
 /// Makes the process ready to start roles.
@@ -61,15 +61,9 @@ pub(crate) fn as_root_of_files() -> Result<(), Failure> {
     if getuid().is_root() {
         return Ok(());
     }
-    sys::set_filesystem_ids(0, 0).or_exit(Exit::Lacking)?;
-    // Other ids take the signal away that ties this process to its supervisor.
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|errno| {
-        let cause = std::io::Error::from(errno);
-        Failure::new(
-            Exit::Undone,
-            format_args!("build: prctl(PR_SET_PDEATHSIG): {cause}"),
-        )
-    })
+    sys::set_filesystem_ids(0, 0)
+        .map(drop)
+        .or_exit(Exit::Lacking)
 }
 
 /// Without any privilege: root of a user namespace with one id, which can restore

@@ -257,7 +257,9 @@ fn root_dump_onto_disks_of_any_size_is_whole_or_nothing() {
 fn root_restore_killed_at_any_moment_leaves_nothing() {
     Lab::test(Setup::ROOT, |lab| {
         let container = start(lab, "small", || Ok(()))?;
-        let images = lab.path("images");
+        // Every lab has the same paths: the processes of another one's restore, in a test
+        // that runs at the same time, are not to be taken for what this one leaves.
+        let images = lab.path(&lab.name());
         dump(lab, &container, &images)?.success("crux-dump")?;
         drop(container);
         let host = Table::own()?;
@@ -280,21 +282,34 @@ fn root_restore_killed_at_any_moment_leaves_nothing() {
 /// Waits until no process names the image on its command line.
 fn gone(images: &Path) -> Result<()> {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
-        let lines = fs::read_dir("/proc")?
-            .flatten()
-            .map(|entry| entry.path().join("cmdline"));
-        let wanted = images.as_os_str().as_encoded_bytes();
-        let of = |line: &Vec<u8>| line.split(|&b| b == 0).any(|word| word == wanted);
-        if !lines
-            .filter_map(|file| fs::read(file).ok())
-            .any(|line| of(&line))
-        {
+    loop {
+        let left = naming(images)?;
+        if left.is_empty() {
             return Ok(());
         }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(10),
+            "a process is left:\n{}",
+            left.join("\n")
+        );
         std::thread::yield_now();
     }
-    anyhow::bail!("a process is left")
+}
+
+/// The processes that name a path on their command lines, with what they are doing.
+fn naming(path: &Path) -> Result<Vec<String>> {
+    let wanted = path.as_os_str().as_encoded_bytes();
+    let names = |line: &[u8]| line.split(|&b| b == 0).any(|word| word == wanted);
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if names(&line) {
+            let text = |name| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push(format!("{line}\n{}{}", text("stat"), text("wchan")));
+        }
+    }
+    Ok(found)
 }
 
 #[test]

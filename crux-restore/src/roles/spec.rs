@@ -191,6 +191,7 @@ fn arguments(filter: Filter) -> Filter {
             &[
                 libc::PR_GET_SECUREBITS,
                 libc::PR_SET_SECUREBITS,
+                libc::PR_GET_PDEATHSIG,
                 libc::PR_SET_PDEATHSIG,
             ]
             .map(word),
