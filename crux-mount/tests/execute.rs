@@ -61,6 +61,7 @@ fn rebuild(mounts: &Mounts) {
         sources: Vec::new(),
         outside: Vec::new(),
         pinning: Pinning::NotWanted,
+        descriptors: 1024,
         fill: &mut fill,
     };
     let built = execute(&plan, setup).unwrap_or_else(|error| panic!("{error}"));

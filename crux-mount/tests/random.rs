@@ -88,6 +88,7 @@ fn rebuild(recorded: &Mounts, scratch: &OwnedFd) -> Result<(), String> {
         sources: host.sources,
         outside: host.outside,
         pinning: Pinning::NotWanted,
+        descriptors: 1024,
         fill: &mut fill,
     };
     let built = execute(&plan, setup).map_err(|error| format!("{error}\n{plan}"))?;

@@ -79,15 +79,17 @@ fn compare(before: &[Entry], after: &[Entry]) -> Result<(), Failure> {
     ))
 }
 
-/// A large table needs a descriptor for each mount. The hard limit needs no privilege.
-pub(crate) fn raise_descriptor_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where this fails the old limit stays, and running into it names the call.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    );
+/// A large table takes a descriptor for each mount. The hard limit needs no privilege; how many
+/// there may be then.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    limit.unwrap_or(u64::MAX)
 }

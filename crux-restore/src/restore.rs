@@ -38,8 +38,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return dry_run(options, patience);
     }
     let outer = privilege::prepare(options)?;
-    host::raise_descriptor_limit();
-    let mut roles = Roles::start(options, patience, outer)?;
+    let descriptors = host::raise_descriptor_limit();
+    let mut roles = Roles::start(options, patience, outer, descriptors)?;
     roles.give_image(options, patience)?;
     // From here on nothing is opened.
     let filter = spec::supervisor_filter().compile().or_exit(Exit::Undone)?;
@@ -92,12 +92,21 @@ struct Roles {
 
 impl Roles {
     /// All of them, with no more than they are to have, before the image is opened.
-    fn start(options: &Options, patience: Duration, outer: Option<Outer>) -> Result<Self, Failure> {
+    fn start(
+        options: &Options,
+        patience: Duration,
+        outer: Option<Outer>,
+        descriptors: u64,
+    ) -> Result<Self, Failure> {
         let spec = spec::builder(patience).or_exit(Exit::Undone)?;
         let grounds = Grounds::now();
+        let before = builder::Before {
+            grounds,
+            descriptors,
+        };
         let mut roles = Self {
             planner: start_planner(options, patience, outer)?,
-            builder: start(spec, |channel| builder::work(options, &grounds, channel))?,
+            builder: start(spec, |channel| builder::work(options, &before, channel))?,
             forker: start(spec::forker(patience), |channel| {
                 forker::work(options, channel)
             })?,

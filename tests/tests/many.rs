@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use crux_tests::blueprint::many;
 use crux_tests::{Lab, Setup, Table, differences};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::time::{Duration, Instant};
 
 const AUTO: [&str; 2] = ["--external", "auto"];
@@ -34,6 +35,20 @@ fn survives(lab: &Lab, count: usize, limit: Duration) -> Result<()> {
 fn root_a_thousand_mounts_are_restored() {
     Lab::test(Setup::ROOT, |lab| {
         survives(lab, 1_000, Duration::from_secs(20))
+    });
+}
+
+/// The hard limit of a service can be low, and only a privilege that is not asked for raises it.
+#[test]
+fn root_more_mounts_than_descriptors_are_restored() {
+    Lab::test(Setup::ROOT, |lab| {
+        let limit = Some(200);
+        let limits = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        setrlimit(Resource::Nofile, limits)?;
+        survives(lab, 1_000, Duration::from_secs(40))
     });
 }
 

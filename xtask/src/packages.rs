@@ -24,8 +24,9 @@ pub(crate) const DEMO: [Package; 2] = [
 ];
 
 /// What the root tier makes containers with: its own, and those of LXC and runc.
-pub(crate) const CONTAINERS: [Package; 6] = [
+pub(crate) const CONTAINERS: [Package; 7] = [
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),
     package("lxc", &["/usr/bin/lxc-start"]),
     package("lxc-templates", &["/usr/share/lxc/templates/lxc-busybox"]),
@@ -34,8 +35,9 @@ pub(crate) const CONTAINERS: [Package; 6] = [
 ];
 
 /// What the files of a virtual machine are made with.
-pub(crate) const MACHINE: [Package; 5] = [
+pub(crate) const MACHINE: [Package; 6] = [
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),
     package("xz-utils", &["/usr/bin/xz"]),
     package("git", &["/usr/bin/git"]),

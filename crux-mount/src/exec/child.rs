@@ -11,7 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The descriptor that `work` returns in a child process.
 pub(super) fn descriptor_from(
@@ -70,7 +70,7 @@ impl Child {
     }
 }
 
-fn reap(pid: rustix::process::Pid) -> Result<(), StepError> {
+pub(super) fn reap(pid: rustix::process::Pid) -> Result<(), StepError> {
     let options = rustix::process::WaitOptions::empty();
     rustix::process::waitpid(Some(pid), options)
         .map(drop)
@@ -79,19 +79,9 @@ fn reap(pid: rustix::process::Pid) -> Result<(), StepError> {
 
 /// In the child: sends the result and waits until the parent has closed its end.
 fn answer(socket: &OwnedFd, result: Result<OwnedFd, StepError>) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
     let message = match &result {
         Ok(descriptor) => {
-            let descriptors = [descriptor.as_fd()];
-            control.push(SendAncillaryMessage::ScmRights(&descriptors));
-            let sent = sendmsg(
-                socket,
-                &[IoSlice::new(b"+")],
-                &mut control,
-                SendFlags::NOSIGNAL,
-            );
-            if sent.is_ok() {
+            if send(socket, descriptor.as_fd()).is_ok() {
                 let _ = rustix::io::read(socket, &mut [0; 1]);
             }
             return;
@@ -102,12 +92,23 @@ fn answer(socket: &OwnedFd, result: Result<OwnedFd, StepError>) {
     let _ = sendmsg(
         socket,
         &[IoSlice::new(message.as_bytes())],
-        &mut control,
+        &mut SendAncillaryBuffer::default(),
         SendFlags::NOSIGNAL,
     );
 }
 
-fn receive(socket: &OwnedFd) -> Result<OwnedFd, StepError> {
+/// Sends a descriptor; [`receive`] takes it.
+pub(super) fn send(socket: &OwnedFd, descriptor: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let text = [IoSlice::new(b"+")];
+    sendmsg(socket, &text, &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// The descriptor that the other side sends, or why there is none.
+pub(super) fn receive(socket: &OwnedFd) -> Result<OwnedFd, StepError> {
     let mut text = vec![0; 64 << 10];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

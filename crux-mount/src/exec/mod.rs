@@ -9,6 +9,7 @@ mod child;
 mod error;
 mod filesystem;
 mod place;
+mod slots;
 mod terminals;
 mod user_namespace;
 
@@ -23,7 +24,7 @@ use crux_image::mounts::{
 use crux_image::path::RelPath;
 use place::Place;
 use rustix::fs::{AtFlags, unlinkat};
-use std::collections::HashMap;
+use slots::{Held, Slots};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use user_namespace::UserNamespaces;
 
@@ -63,6 +64,8 @@ pub struct Setup<'a> {
     pub outside: Vec<Option<OwnedFd>>,
     /// Whether the namespaces have to be such that they can be pinned.
     pub pinning: Pinning,
+    /// How many descriptors this process may have (`RLIMIT_NOFILE`).
+    pub descriptors: u64,
     /// How contents get into a file system.
     pub fill: &'a mut Fill<'a>,
 }
@@ -109,7 +112,7 @@ struct Executor<'a> {
     place: Place,
     users: UserNamespaces,
     contexts: filesystem::Contexts,
-    slots: HashMap<Slot, OwnedFd>,
+    slots: Slots,
     terminals: Vec<OwnedFd>,
 }
 
@@ -119,11 +122,11 @@ impl<'a> Executor<'a> {
         let users = UserNamespaces::make(&setup.mounts.user_namespaces, place.proc_dir())?;
         let contexts = filesystem::Contexts::of_caller(place.proc_dir())?;
         Ok(Self {
+            slots: Slots::new(setup.descriptors),
             setup,
             place,
             users,
             contexts,
-            slots: HashMap::new(),
             terminals: Vec::new(),
         })
     }
@@ -133,11 +136,11 @@ impl<'a> Executor<'a> {
             Step::OpenSource { origin, into } => {
                 let mount = self.open_source(*origin)?;
                 sys::mount_setattr(mount.as_fd(), 0, 0, libc::MS_PRIVATE, None)?;
-                self.fill_slot(*into, mount)
+                self.slots.fill(*into, mount)
             }
             Step::OpenOutside { origin } => {
                 let outside = self.setup.outside[origin.at()].take();
-                self.fill_slot(
+                self.slots.fill(
                     Slot::Outside(*origin),
                     outside.ok_or(StepError::NotGranted)?,
                 )
@@ -150,7 +153,7 @@ impl<'a> Executor<'a> {
             }
             Step::Create { origin, into } => {
                 let mount = self.create(*origin)?;
-                self.fill_slot(*into, mount)
+                self.slots.fill(*into, mount)
             }
             Step::AttachHelper { helper } => {
                 let kind = sys::file_kind(&sys::statx(self.slot(*helper)?)?);
@@ -159,8 +162,8 @@ impl<'a> Executor<'a> {
                 Ok(sys::move_mount(self.slot(*helper)?, mountpoint)?)
             }
             Step::Clone { from, root, into } => {
-                let clone = sys::clone_beneath(self.slot(*from)?, root)?;
-                self.fill_slot(*into, clone)
+                let clone = sys::clone_beneath(self.slot(*from)?.as_fd(), root)?;
+                self.slots.fill(*into, clone)
             }
             Step::SetAttributes { mount, attributes } => {
                 let (set, clear) = filesystem::attribute_words(attributes);
@@ -169,7 +172,7 @@ impl<'a> Executor<'a> {
                 let idmap = idmap.transpose()?;
                 let idmap = idmap.as_ref().map(AsFd::as_fd);
                 Ok(sys::mount_setattr(
-                    self.slot(*mount)?,
+                    self.slot(*mount)?.as_fd(),
                     set,
                     clear,
                     0,
@@ -178,16 +181,16 @@ impl<'a> Executor<'a> {
             }
             Step::EnterNamespace { namespace } => self.place.enter(*namespace),
             Step::ReturnToYard => self.place.return_to_yard(),
-            Step::AttachRoot { mount } => self.place.attach_root(self.slot(*mount)?),
+            Step::AttachRoot { mount } => self.place.attach_root(self.slot(*mount)?.as_fd()),
             Step::Attach { mount, parent, at } => {
-                let target = sys::open_beneath(self.slot(*parent)?, at, Open::Any)?;
+                let target = sys::open_beneath(self.slot(*parent)?.as_fd(), at, Open::Any)?;
                 Ok(sys::move_mount(self.slot(*mount)?, target)?)
             }
             Step::Unlink {
                 through,
                 name,
                 directory,
-            } => self.unlink(self.slot(*through)?, name, *directory),
+            } => self.unlink(self.slot(*through)?.as_fd(), name, *directory),
             Step::SetGroup { from, to } => Ok(sys::move_mount_set_group(
                 self.slot(*from)?,
                 self.slot(*to)?,
@@ -198,16 +201,8 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn slot(&self, slot: Slot) -> Result<BorrowedFd<'_>, StepError> {
-        self.slots
-            .get(&slot)
-            .map(AsFd::as_fd)
-            .ok_or(StepError::EmptySlot(slot))
-    }
-
-    fn fill_slot(&mut self, slot: Slot, mount: OwnedFd) -> Result<(), StepError> {
-        self.slots.insert(slot, mount);
-        Ok(())
+    fn slot(&self, slot: Slot) -> Result<Held<'_>, StepError> {
+        self.slots.get(slot)
     }
 
     fn open_source(&mut self, origin: OriginIndex) -> Result<OwnedFd, StepError> {
@@ -252,7 +247,13 @@ impl<'a> Executor<'a> {
     }
 
     fn propagation(&self, mount: Slot, kind: libc::c_ulong) -> Result<(), StepError> {
-        Ok(sys::mount_setattr(self.slot(mount)?, 0, 0, kind, None)?)
+        Ok(sys::mount_setattr(
+            self.slot(mount)?.as_fd(),
+            0,
+            0,
+            kind,
+            None,
+        )?)
     }
 
     fn unlink(
@@ -278,8 +279,8 @@ impl<'a> Executor<'a> {
         for at in (0..count).map(NamespaceIndex::from) {
             let root = Slot::Mount(at, self.setup.mounts.namespaces[at.at()].root);
             let first = self.slot(Slot::Mount(at, MountIndex(0)))?;
-            let (namespace, table) = self.place.release(at, first)?;
-            let root = self.slots.remove(&root).ok_or(StepError::EmptySlot(root))?;
+            let (namespace, table) = self.place.release(at, first.as_fd())?;
+            let root = self.slots.take(root)?;
             namespaces.push(BuiltNamespace {
                 namespace,
                 root,

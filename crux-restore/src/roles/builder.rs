@@ -20,16 +20,24 @@ use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+/// What is looked at before there is a filter that forbids it.
+pub(crate) struct Before {
+    /// What decides about capabilities.
+    pub(crate) grounds: Grounds,
+    /// How many descriptors a process may have.
+    pub(crate) descriptors: u64,
+}
+
 /// Everything that the builder does. It ends where the supervisor has gone.
 pub(crate) fn work(
     options: &Options,
-    grounds: &Grounds,
+    before: &Before,
     channel: &Channel,
 ) -> Result<(), ChannelError> {
     let (image, files) = channel.receive::<Image>(bound(SMALL, MemberKind::ALL.len()))?;
     let members = image.members.into_iter().zip(files).collect();
     let (task, _) = channel.receive::<Task>(bound(TASK, 0))?;
-    match build(options, grounds, members, task) {
+    match build(options, before, members, task) {
         Ok((built, facts)) => {
             let done = Done {
                 namespaces: built.namespaces.len() as u32,
@@ -87,7 +95,7 @@ type Facts = Vec<Option<crux_mount::verify::External>>;
 
 fn build(
     options: &Options,
-    grounds: &Grounds,
+    before: &Before,
     members: Vec<(u32, OwnedFd)>,
     task: Task,
 ) -> Result<(Built, Facts), Failure> {
@@ -96,7 +104,7 @@ fn build(
     mounts.check().or_exit(Exit::Image)?;
     let plan = Plan::received(&mounts, steps)
         .map_err(|error| Failure::new(Exit::Image, format_args!("take over the plan: {error}")))?;
-    capabilities::check(&mounts, grounds)?;
+    capabilities::check(&mounts, &before.grounds)?;
     let sources = privilege::as_operator(|| open_sources(options, &mounts))?;
     let mut contents = open_contents(members, &mounts)?;
     let Sources {
@@ -119,6 +127,7 @@ fn build(
             Some(_) => Pinning::Wanted,
             None => Pinning::NotWanted,
         },
+        descriptors: before.descriptors,
         fill: &mut fill,
     };
     privilege::as_root_of_files()?;

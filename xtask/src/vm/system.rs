@@ -8,7 +8,7 @@ use super::events::{PLAN, Plan};
 use super::kernel::Kernel;
 use super::suite::Suite;
 use super::{cache, modules};
-use crate::cargo::{output, target, workspace};
+use crate::cargo::{output, succeed, target, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,11 +19,11 @@ use std::process::Command;
 use std::time::Duration;
 
 /// What the tests run, of this machine; busybox has what is not here.
-const TOOLS: [&str; 38] = [
+const TOOLS: [&str; 39] = [
     "sh", "awk", "bash", "cat", "chmod", "chroot", "cp", "cut", "dd", "env", "find", "findmnt",
     "grep", "head", "id", "ip", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nsenter", "readlink",
-    "rm", "runc", "sed", "setpriv", "sleep", "stat", "strace", "tail", "test", "timeout", "touch",
-    "true", "umount", "unshare",
+    "rm", "runc", "sed", "setcap", "setpriv", "sleep", "stat", "strace", "tail", "test", "timeout",
+    "touch", "true", "umount", "unshare",
 ];
 const EXECUTABLES: [&str; 3] = ["crux-dump", "crux-restore", "crux-image"];
 const DIRECTORIES: [&str; 13] = [
@@ -110,15 +110,36 @@ fn skeleton(tree: &mut Archive) -> Result<()> {
 fn programs(tree: &mut Archive, suite: &Suite) -> Result<()> {
     // Not the running one: cargo may just have put another in its place.
     let own = target().join("debug/xtask");
-    let mut files: Vec<_> = suite.programs().into_iter().map(Path::to_owned).collect();
-    files.extend(EXECUTABLES.map(|name| target().join("debug").join(name)));
-    files.extend(TOOLS.iter().filter_map(|name| find(name)));
-    for path in &files {
+    let mut built: Vec<_> = suite.programs().into_iter().map(Path::to_owned).collect();
+    built.extend(EXECUTABLES.map(|name| target().join("debug").join(name)));
+    let mut tools = Vec::new();
+    for name in TOOLS {
+        match find(name) {
+            Some(path) => tools.push(path),
+            None => eprintln!("there is no {name} here: busybox has to do, or what needs it fails"),
+        }
+    }
+    for path in &tools {
         copy(tree, path)?;
     }
-    copy_as(tree, Path::new(GUEST), &own)?;
-    files.push(own);
-    libraries(tree, &files)
+    for path in &built {
+        copy_as(tree, path, &stripped(path)?)?;
+    }
+    copy_as(tree, Path::new(GUEST), &stripped(&own)?)?;
+    libraries(tree, &[tools, built, vec![own]].concat())
+}
+
+/// A program without what is for debuggers only: that is nine tenths of it, and all has to
+/// fit into the machine's memory.
+fn stripped(program: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program without a name")?;
+    let place = cache().join("programs");
+    fs::create_dir_all(&place)?;
+    let to = place.join(name);
+    let mut strip = Command::new("strip");
+    strip.arg("--strip-debug").arg("-o").args([&to, program]);
+    succeed(&mut strip).context("strip is part of binutils, as the linker is")?;
+    Ok(to)
 }
 
 /// What the tests read of the source tree: all that is in it.
