@@ -4,17 +4,18 @@
 
 use crate::failure::{Exit, Failure};
 use crate::judge::{Policy, PolicyError};
+use crate::tasks::Release;
 use clap::Parser;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Writes the mount namespaces of a running container to an image directory
+/// Writes a running container to an image directory, and ends it
 #[derive(Debug, Parser)]
 #[command(name = "crux-dump", version, about)]
 pub struct Options {
-    /// The process whose mount namespace is dumped, with those of its descendants
+    /// The process that is dumped, with its descendants and their namespaces
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..),
         required_unless_present = "check")]
     pub pid: Option<u32>,
@@ -22,8 +23,14 @@ pub struct Options {
     #[arg(long, value_name = "DIR", required_unless_present_any = ["dry_run", "check"])]
     pub images: Option<PathBuf>,
     /// Dump mounts and the contents of file systems in memory, not the processes
-    #[arg(long, required_unless_present = "check")]
+    #[arg(long)]
     pub mounts_only: bool,
+    /// Let the processes go on once they are dumped, instead of ending them
+    #[arg(long, conflicts_with_all = ["leave_stopped", "mounts_only"])]
+    pub leave_running: bool,
+    /// Leave the processes stopped, as by SIGSTOP
+    #[arg(long, conflicts_with = "mounts_only")]
+    pub leave_stopped: bool,
     /// Declare a mount external under a name, or ("auto") every one that comes from outside
     #[arg(long, value_name = "auto|NAME=MOUNTPOINT")]
     pub external: Vec<OsString>,
@@ -49,6 +56,15 @@ impl Options {
     /// The process; no process has number 0, which stands only where none is asked for.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.unwrap_or(0)
+    }
+
+    /// What becomes of the processes.
+    pub(crate) fn release(&self) -> Release {
+        match (self.leave_running || self.dry_run, self.leave_stopped) {
+            (_, true) if !self.dry_run => Release::Stop,
+            (true, _) => Release::Run,
+            (false, _) => Release::End,
+        }
     }
 
     /// What may come from outside.

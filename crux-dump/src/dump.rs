@@ -8,12 +8,14 @@ use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::judge::Policy;
 use crate::roles::message::{
-    Answer, Ask, Doubt, Fit, LARGE, Order, Refusal, SMALL, TEXT, bound, printable,
+    Answer, Ask, Doubt, Fit, LARGE, Order, Refusal, SMALL, TEXT, Trace, bound, printable,
 };
-use crate::roles::{collector, encoder, spec};
+use crate::roles::{collector, encoder, spec, tracer};
+use crate::tasks::Release;
 use crate::{collect, privilege, report};
 use crux_image::directory::Partial;
 use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, Spec};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +24,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a dump is begun anew because tables changed.
 const TRIES: usize = 10;
+/// Where in the list of raw members that for memory is; those for contents come before.
+const PAGES: usize = 2;
 
 /// Dumps as the options say.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
@@ -55,19 +59,41 @@ fn dump(options: &Options) -> Result<(), Failure> {
         (Some(path), false) => Some(create(path)?),
         _ => None,
     };
+    let void = nothing()?;
     let mut roles = Roles::start(options, &policy, place.as_ref())?;
     // From here on nothing is opened.
     let filter = spec::supervisor_filter().compile().or_exit(Exit::Undone)?;
     let keep = privilege::to_keep(place.as_ref())?;
     crux_role::confine(keep, Bounding::Dropped).or_exit(Exit::Undone)?;
     filter.install().or_exit(Exit::Undone)?;
-    let dumped = roles.dump(options.pid())?;
-    drop(roles);
+    let dumped = roles.dump(options, &void)?;
     if let Some(place) = place {
         place.publish().map_err(image)?;
     }
+    // From here on there is an image, and ending the tasks is all that is left.
+    let frozen = match dumped.frozen {
+        None => roles.release(options.release()).map_err(uncertain)?,
+        some => some,
+    };
+    drop(roles);
     report::left_out(dumped.left_out);
+    if let (Some(time), false) = (frozen, options.mounts_only) {
+        report::frozen(dumped.processes, time);
+    }
     report::print(&printable(&dumped.text), options)
+}
+
+/// Where memory goes that nobody is to have.
+fn nothing() -> Result<OwnedFd, Failure> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(CWD, "/dev/null", flags, Mode::empty()).or_exit(Exit::Undone)
+}
+
+/// The image is there, but the tasks are not what they were to be.
+fn uncertain(mut failure: Failure) -> Failure {
+    failure.exit = Exit::Uncertain;
+    failure.message.push_str("; the image is complete");
+    failure
 }
 
 fn create(path: &std::path::Path) -> Result<Partial, Failure> {
@@ -83,11 +109,17 @@ fn image(error: crux_image::error::ImageError) -> Failure {
 struct Dumped {
     left_out: u64,
     text: String,
+    /// How many were frozen.
+    processes: u64,
+    /// For how many microseconds, if that is over.
+    frozen: Option<u64>,
 }
 
 struct Roles {
     collector: Role,
     encoder: Role,
+    /// None where no tasks are dumped.
+    tracer: Option<Role>,
 }
 
 /// A turn that led to nothing.
@@ -114,10 +146,22 @@ impl Roles {
         let grounds = Grounds::now();
         let mut roles = Self {
             collector: start(collector, |channel| {
-                collector::work(options.pid(), &grounds, channel)
+                collector::work(options, &grounds, channel)
             })?,
             encoder: start(encoder, |channel| encoder::work(options, policy, channel))?,
+            tracer: match options.mounts_only {
+                true => None,
+                false => {
+                    let tracer = spec::tracer(patience).or_exit(Exit::Undone)?;
+                    Some(start(tracer, |channel| {
+                        tracer::work(options.pid(), channel)
+                    })?)
+                }
+            },
         };
+        if let Some(tracer) = &mut roles.tracer {
+            tracer.ready().or_exit(Exit::Undone)?;
+        }
         roles.collector.ready().or_exit(Exit::Undone)?;
         roles.encoder.ready().or_exit(Exit::Undone)?;
         if let Some(place) = place {
@@ -128,24 +172,58 @@ impl Roles {
     }
 
     /// From the first look to the last record, and again while tables change.
-    fn dump(&mut self, pid: u32) -> Result<Dumped, Failure> {
+    fn dump(&mut self, options: &Options, void: &OwnedFd) -> Result<Dumped, Failure> {
+        let processes = match &mut self.tracer {
+            None => 0,
+            Some(tracer) => {
+                tracer.send(&Trace::Freeze, &[]).or_exit(Exit::Undone)?;
+                let answer = tracer.receive::<Answer<u64>>(bound(SMALL, 0));
+                answer.or_exit(Exit::Undone)?.0.map_err(Failure::from)?
+            }
+        };
         for _ in 0..TRIES {
-            match self.try_to_dump() {
+            match self.try_to_dump(options, void, processes) {
                 Ok(dumped) => return Ok(dumped),
                 Err(Stop::Changed) => {}
                 Err(Stop::Failed(failure)) => return Err(failure),
             }
         }
-        let error = crate::collect::DumpError::Changing(pid);
+        let error = crate::collect::DumpError::Changing(options.pid());
         Err(Failure::new(error.exit(), error))
     }
 
-    fn try_to_dump(&mut self) -> Result<Dumped, Stop> {
-        self.look()?;
-        let (fit, work, members) = self.judge()?;
-        let done = self.contents(&work, &members)?;
+    fn try_to_dump(
+        &mut self,
+        options: &Options,
+        void: &OwnedFd,
+        processes: u64,
+    ) -> Result<Dumped, Stop> {
+        let tables = self.look()?;
+        let (fit, work, members) = match self.judge() {
+            Ok(judged) => judged,
+            Err(Stop::Failed(failure)) if !failure.obstacles.is_empty() => {
+                return Err(Stop::Failed(self.all_obstacles(failure, &tables, void)?));
+            }
+            Err(stop) => return Err(stop),
+        };
+        // The tracer and the collector work at the same time.
+        let pages = members.get(PAGES).unwrap_or(void);
+        self.begin_to_capture(&tables, pages)?;
+        let done = self.contents(&work, members.get(..PAGES).unwrap_or(&members));
+        let captured = self.captured(pages);
+        let (done, captured) = (done?, captured?);
         if !self.is_unchanged()? {
             return Err(Stop::Changed);
+        }
+        let frozen = match options.release() {
+            Release::End => None,
+            how => self.release(how)?,
+        };
+        if let Some(captured) = captured {
+            self.encoder
+                .send(&Order::Tasks, &[])
+                .or_exit(Exit::Undone)?;
+            self.encoder.send_bytes(&captured).or_exit(Exit::Undone)?;
         }
         self.encoder
             .send(&Order::Finish, &[])
@@ -155,11 +233,17 @@ impl Roles {
         let (text, _) = answer.or_exit(Exit::Undone)?;
         let left_out = fit.left_out;
         let text = text.map_err(Failure::from)?;
-        Ok(Dumped { left_out, text })
+        Ok(Dumped {
+            left_out,
+            text,
+            processes,
+            frozen,
+        })
     }
 
-    /// From the target to the encoder.
-    fn look(&mut self) -> Result<(), Stop> {
+    /// From the target to the encoder. The tables go to the tracer as well.
+    fn look(&mut self) -> Result<Vec<u8>, Stop> {
+        let mut tables = Vec::new();
         self.collector.send(&Ask::Look, &[]).or_exit(Exit::Undone)?;
         for order in [Order::Tables, Order::Judge] {
             let answer = self.collector.receive::<Answer<()>>(bound(SMALL, 0));
@@ -173,13 +257,16 @@ impl Roles {
             let bytes = bytes.or_exit(Exit::Undone)?;
             self.encoder.send(&order, &[]).or_exit(Exit::Undone)?;
             self.encoder.send_bytes(&bytes).or_exit(Exit::Undone)?;
+            if matches!(order, Order::Tables) {
+                tables = bytes;
+            }
         }
-        Ok(())
+        Ok(tables)
     }
 
     /// What there is to do, and the members that it goes into.
     fn judge(&mut self) -> Result<(Fit, Vec<u8>, Vec<OwnedFd>), Stop> {
-        let answer = self.encoder.receive::<Answer<Fit>>(bound(TEXT, 2));
+        let answer = self.encoder.receive::<Answer<Fit>>(bound(TEXT, PAGES + 1));
         let (fit, members) = answer.or_exit(Exit::Undone)?;
         let fit = fit.or_else(|refusal| self.doubted(refusal))?;
         let work = self.encoder.receive_bytes(bound(LARGE, 0));
@@ -205,6 +292,62 @@ impl Roles {
         done.or_else(|refusal| self.doubted(refusal))?;
         let bytes = self.collector.receive_bytes(bound(LARGE, 0));
         Ok(bytes.or_exit(Exit::Undone)?)
+    }
+
+    fn begin_to_capture(&mut self, tables: &[u8], pages: &OwnedFd) -> Result<(), Failure> {
+        let Some(tracer) = &mut self.tracer else {
+            return Ok(());
+        };
+        let sent = tracer.send(&Trace::Capture, &[pages.as_fd()]);
+        sent.or_exit(Exit::Undone)?;
+        tracer.send_bytes(tables).or_exit(Exit::Undone)
+    }
+
+    /// The record of tasks, where there is one. Memory goes into its member directly.
+    fn captured(&mut self, pages: &OwnedFd) -> Result<Option<Vec<u8>>, Stop> {
+        let Some(tracer) = &mut self.tracer else {
+            return Ok(None);
+        };
+        let mut before = None;
+        let has_grown = || {
+            let now = rustix::fs::fstat(pages).ok().map(|stat| stat.st_size);
+            std::mem::replace(&mut before, now) != now
+        };
+        let answer = tracer.receive_while::<Answer<()>>(bound(SMALL, 0), has_grown);
+        let (done, _) = answer.or_exit(Exit::Undone)?;
+        if let Err(refusal) = done {
+            return self.doubted(refusal);
+        }
+        let bytes = tracer.receive_bytes(bound(LARGE, 0));
+        Ok(Some(bytes.or_exit(Exit::Undone)?))
+    }
+
+    /// The obstacles of mounts, and with them those of tasks: one report for all.
+    fn all_obstacles(
+        &mut self,
+        mut mounts: Failure,
+        tables: &[u8],
+        void: &OwnedFd,
+    ) -> Result<Failure, Failure> {
+        self.begin_to_capture(tables, void)?;
+        if let Err(Stop::Failed(tasks)) = self.captured(void) {
+            mounts.obstacles.extend(tasks.obstacles);
+            mounts.message = crate::collect::stands_in_the_way(mounts.obstacles.len());
+        }
+        Ok(mounts)
+    }
+
+    /// Lets the tasks go; for how many microseconds they were frozen.
+    fn release(&mut self, how: Release) -> Result<Option<u64>, Failure> {
+        let Some(tracer) = &mut self.tracer else {
+            return Ok(None);
+        };
+        tracer
+            .send(&Trace::Release(how), &[])
+            .or_exit(Exit::Undone)?;
+        let answer = tracer.receive::<Answer<u64>>(bound(SMALL, 0));
+        let (time, _) = answer.or_exit(Exit::Undone)?;
+        Ok(Some(time.map_err(Failure::from)?))
     }
 
     /// Why there is none, unless that can be otherwise next time.

@@ -43,6 +43,19 @@ pub(crate) fn left_out(count: u64) {
     }
 }
 
+/// How long the container stood still.
+pub(crate) fn frozen(count: u64, microseconds: u64) {
+    let processes = if count == 1 {
+        "process was"
+    } else {
+        "processes were"
+    };
+    let (whole, part) = (microseconds / 1000, microseconds % 1000 / 100);
+    say(format_args!(
+        "Note: {count} {processes} frozen for {whole}.{part} ms\n"
+    ));
+}
+
 /// On standard output, all of it. That it cannot be written is a failure, though the image is there.
 pub(crate) fn print(text: &str, options: &Options) -> Result<(), Failure> {
     say_all(text).map_err(|error| {

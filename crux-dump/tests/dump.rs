@@ -2,7 +2,7 @@
 //!
 //! Tier: root. Each test makes its own mount namespaces, in a child that ends with it.
 
-use crux_dump::collect::read;
+use crux_dump::collect::{WithTasks, read};
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFsType};
 use crux_mount::features::Features;
 use std::path::Path;
@@ -190,7 +190,7 @@ fn root_mounts_above_a_chroot_are_noticed_whatever_the_kernel_can_tell() {
         // What enters a namespace shares neither root nor working directory with another thread.
         crux_mount::sys::unshare_mount_namespace().unwrap();
         let count = |features| {
-            let (collected, _) = read(container.0.id(), features).unwrap();
+            let (collected, _) = read(container.0.id(), WithTasks::Yes, features).unwrap();
             collected.spaces[0].unreached
         };
         [count(&Features::probe()), count(&Features::default())]

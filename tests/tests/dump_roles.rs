@@ -29,6 +29,7 @@ fn the_document_lists_the_capabilities_of_each_role_of_a_dump() {
     let lists = [
         ("supervisor", spec::SUPERVISOR),
         ("collector", spec::COLLECTOR),
+        ("tracer", spec::TRACER),
         ("encoder", spec::ENCODER),
     ];
     for (role, list) in lists {

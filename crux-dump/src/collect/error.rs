@@ -123,6 +123,14 @@ pub enum DumpError {
     Facts(Errno),
 }
 
+/// The message where so many obstacles are.
+pub(crate) fn stands_in_the_way(count: usize) -> String {
+    format!(
+        "dump what could be restored: {} of the container cannot be",
+        Counted(count)
+    )
+}
+
 struct Counted(usize);
 
 impl std::fmt::Display for Counted {

@@ -18,6 +18,7 @@ mod wishes;
 
 pub(crate) use contents::collect as collect_contents;
 pub use error::DumpError;
+pub(crate) use error::stands_in_the_way;
 pub use peel::PeelError;
 pub use process::Process;
 pub(crate) use wishes::unfulfilled as check_wishes;
@@ -52,8 +53,21 @@ pub struct Collected {
     facts: HashMap<MountId, RootFact>,
 }
 
+/// Whether tasks are dumped as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithTasks {
+    /// They are: their user namespaces belong into the record.
+    Yes,
+    /// Mounts only.
+    No,
+}
+
 /// Reads the tables of the process and its descendants, and of who is outside.
-pub fn read(pid: u32, features: &Features) -> Result<(Collected, Tables), DumpError> {
+pub fn read(
+    pid: u32,
+    tasks: WithTasks,
+    features: &Features,
+) -> Result<(Collected, Tables), DumpError> {
     let own = Process::open(std::process::id())?;
     let first = Process::open(pid)?;
     if first.mount_id == own.mount_id {
@@ -67,6 +81,7 @@ pub fn read(pid: u32, features: &Features) -> Result<(Collected, Tables), DumpEr
         command: processes[0].command(),
         container: Vec::with_capacity(processes.len()),
         user_namespaces: Vec::new(),
+        user_ids: Vec::new(),
         host: host.map_err(|error| failed(own.pid, error))?.table().into(),
         host_net: own.net,
         host_ipc: own.ipc,
@@ -93,7 +108,10 @@ pub fn read(pid: u32, features: &Features) -> Result<(Collected, Tables), DumpEr
         tables.container.push(space);
         collected.spaces.push(seen);
     }
-    tables.user_namespaces = users.into_records();
+    if tasks == WithTasks::Yes {
+        users.of_tasks(pid, &machine)?;
+    }
+    (tables.user_namespaces, tables.user_ids) = users.into_records();
     tables.foreign = foreign(&machine, &known);
     Ok((collected, tables))
 }

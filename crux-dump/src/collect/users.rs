@@ -1,13 +1,15 @@
-//! User namespaces that own mount namespaces.
+//! User namespaces that own mount namespaces, and those that tasks are in.
 //!
 //! Kind: effect. Maps are recorded as the dumper's user namespace sees them, so
 //! a nested one needs no parent in the record.
 
+use super::machine::Machine;
 use super::process::{self, Process};
 use super::{DumpError, namespace_of};
 use crate::judge::NamespaceId;
 use crux_image::mounts::{IdRange, UserNamespace, UserNsIndex};
 use crux_mount::sys::NamespaceKind;
+use std::collections::HashSet;
 
 /// The owners met so far.
 #[derive(Debug)]
@@ -49,18 +51,43 @@ impl Users {
             .chain(all)
             .find(is_in_it)
             .ok_or(DumpError::UserMaps(pid))?;
-        self.known.push(owner);
+        self.add(owner, witness)?;
+        Ok(Some(UserNsIndex::from(self.records.len() - 1)))
+    }
+
+    /// Those that a process and its descendants are in.
+    pub(super) fn of_tasks(&mut self, pid: u32, machine: &Machine) -> Result<(), DumpError> {
+        let descendants = machine.descendants(pid, &HashSet::new())?;
+        let pids = descendants.into_iter().map(|(pid, _)| pid);
+        for pid in std::iter::once(pid).chain(pids) {
+            let process = match Process::open(pid) {
+                Ok(process) => process,
+                // Zombies are in none.
+                Err(DumpError::NoProcess(_) | DumpError::Zombie(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let id = namespace_of(&process, NamespaceKind::User)?;
+            if id != self.own && !self.known.contains(&id) {
+                self.add(id, &process)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, id: NamespaceId, witness: &Process) -> Result<(), DumpError> {
+        self.known.push(id);
         self.records.push(UserNamespace {
             parent: None,
             uid_map: map(witness, "uid_map")?,
             gid_map: map(witness, "gid_map")?,
         });
-        Ok(Some(UserNsIndex::from(self.records.len() - 1)))
+        Ok(())
     }
 
-    /// The records.
-    pub(super) fn into_records(self) -> Vec<UserNamespace> {
-        self.records
+    /// The records, and the inode number of each.
+    pub(super) fn into_records(self) -> (Vec<UserNamespace>, Vec<u64>) {
+        let ids = self.known.into_iter().map(|id| id.0).collect();
+        (self.records, ids)
     }
 }
 

@@ -5,7 +5,8 @@
 //! image is in its reach.
 
 use super::message::{Answer, Ask, Done, LARGE, Refusal, SMALL, Work, bound};
-use crate::collect::{self, Collected, DumpError};
+use crate::cli::Options;
+use crate::collect::{self, Collected, DumpError, WithTasks};
 use crux_image::contents::ContentsWriter;
 use crux_mount::features::Features;
 use crux_role::{Channel, ChannelError, Grounds};
@@ -13,13 +14,17 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 /// Everything that the collector does. It ends where the supervisor has gone.
-pub(crate) fn work(pid: u32, grounds: &Grounds, channel: &Channel) -> Result<(), ChannelError> {
+pub(crate) fn work(
+    options: &Options,
+    grounds: &Grounds,
+    channel: &Channel,
+) -> Result<(), ChannelError> {
     let features = Features::probe_reading();
     let mut collected = None;
     loop {
         let (ask, files) = channel.receive::<Ask>(bound(SMALL, 2))?;
         match (ask, &collected) {
-            (Ask::Look, _) => collected = look(pid, &features, grounds, channel)?,
+            (Ask::Look, _) => collected = look(options, &features, grounds, channel)?,
             (Ask::Contents, Some(collected)) => contents(collected, files, grounds, channel)?,
             (Ask::Unchanged, Some(collected)) => {
                 let unchanged = collect::is_unchanged(collected, &features);
@@ -35,12 +40,16 @@ pub(crate) fn work(pid: u32, grounds: &Grounds, channel: &Channel) -> Result<(),
 
 /// Tables go out as soon as they are read: whoever gets them has something to do meanwhile.
 fn look(
-    pid: u32,
+    options: &Options,
     features: &Features,
     grounds: &Grounds,
     channel: &Channel,
 ) -> Result<Option<Collected>, ChannelError> {
-    let (mut collected, tables) = match collect::read(pid, features) {
+    let tasks = match options.mounts_only {
+        true => WithTasks::No,
+        false => WithTasks::Yes,
+    };
+    let (mut collected, tables) = match collect::read(options.pid(), tasks, features) {
         Ok(read) => read,
         Err(error) => return refuse(error.advised(grounds), channel).map(|()| None),
     };

@@ -10,6 +10,7 @@ use crate::cli::Options;
 use crate::collect::DumpError;
 use crate::judge::{self, ForeignTable, Judged, Policy, Seen, SeenNamespace};
 use crate::report;
+use crate::tasks::Captured;
 use crux_image::directory::ImageWriter;
 use crux_image::inventory::{ImageFacts, ImageId};
 use crux_image::member::MemberKind;
@@ -33,6 +34,7 @@ pub(crate) fn work(
         writer: None,
         seen: None,
         judged: None,
+        captured: None,
     };
     loop {
         let (order, files) = channel.receive::<Order>(bound(SMALL, 1))?;
@@ -45,6 +47,10 @@ pub(crate) fn work(
             Order::Judge => {
                 let (facts, _) = channel.receive::<Facts>(bound(LARGE, 0))?;
                 encoder.answer(facts, channel)?;
+            }
+            Order::Tasks => {
+                let (captured, _) = channel.receive::<Captured>(bound(LARGE, 0))?;
+                encoder.captured = Some(captured);
             }
             Order::Finish => {
                 let (done, _) = channel.receive::<Done>(bound(LARGE, 0))?;
@@ -62,11 +68,12 @@ struct Encoder<'a> {
     writer: Option<ImageWriter>,
     seen: Option<Result<(Seen, Subject), DumpError>>,
     judged: Option<(Judged, Subject)>,
+    captured: Option<Captured>,
 }
 
 /// Whom the image is of.
 #[derive(Debug, Clone)]
-struct Subject {
+pub(super) struct Subject {
     pid: u32,
     command: Vec<u8>,
 }
@@ -97,6 +104,9 @@ impl Encoder<'_> {
         if let Some(writer) = &mut self.writer {
             files.push(writer.raw(MemberKind::ContentsIndex)?);
             files.push(writer.raw(MemberKind::ContentsData)?);
+            if !self.options.mounts_only {
+                files.push(writer.raw(MemberKind::Pages)?);
+            }
         }
         let work = Work {
             contents: std::mem::take(&mut judged.contents),
@@ -116,6 +126,10 @@ impl Encoder<'_> {
             None => None,
             Some(mut writer) => {
                 writer.write_mounts(&mounts)?;
+                if let Some(captured) = self.captured.take() {
+                    writer.write_tasks(&captured.tasks, &mounts)?;
+                    writer.raw_checksum(MemberKind::Pages, captured.checksum);
+                }
                 Some(writer.finish(facts(subject)?)?)
             }
         };
@@ -124,7 +138,7 @@ impl Encoder<'_> {
 }
 
 /// What was seen, but for the roots.
-fn seen(tables: Tables) -> Result<(Seen, Subject), DumpError> {
+pub(super) fn seen(tables: Tables) -> Result<(Seen, Subject), DumpError> {
     let subject = Subject {
         pid: tables.pid,
         command: tables.command,

@@ -6,11 +6,13 @@
 use crate::collect::DumpError;
 use crate::failure::{Exit, Failure, Told};
 use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, WishCheck};
+use crate::tasks::{CaptureError, FreezeError, Release, TaskObstacle};
 use crux_image::contents::Section;
 use crux_image::mounts::{IdMap, OriginIndex, UserNamespace, UserNsIndex};
 use crux_mount::ids::MountId;
 use crux_mount::mountinfo::Entry;
 use crux_role::Bound;
+use crux_trace::TraceError;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -48,6 +50,18 @@ pub(crate) enum Ask {
     Unchanged,
 }
 
+/// What the tracer is asked for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Trace {
+    /// To stop all tasks: it answers with their number.
+    Freeze,
+    /// [`Tables`] follow, and the member for memory comes along: it answers,
+    /// [`Captured`](crate::tasks::Captured) follows.
+    Capture,
+    /// To let them go: it answers with how long they were stopped, in microseconds.
+    Release(Release),
+}
+
 /// What the encoder is told.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -57,6 +71,8 @@ pub(crate) enum Order {
     Tables,
     /// [`Facts`] follow: it answers with [`Fit`] and the contents members, [`Work`] follows.
     Judge,
+    /// [`Captured`](crate::tasks::Captured) follows. There is no answer.
+    Tasks,
     /// [`Done`] follows: it answers with what to print.
     Finish,
 }
@@ -70,8 +86,10 @@ pub struct Tables {
     pub command: Vec<u8>,
     /// The container's namespaces, that of `pid` first.
     pub container: Vec<Space>,
-    /// User namespaces that own some of them.
+    /// User namespaces that own some of them, or that tasks are in.
     pub user_namespaces: Vec<UserNamespace>,
+    /// Their inode numbers.
+    pub user_ids: Vec<u64>,
     /// The dumper's own.
     pub host: Vec<u8>,
     /// Its net namespace.
@@ -174,6 +192,56 @@ impl From<DumpError> for Refusal {
             obstacles: obstacles.iter().map(told).collect(),
             doubt,
         }
+    }
+}
+
+impl Refusal {
+    fn of_tasks(exit: Exit, message: String, obstacles: &[TaskObstacle], doubt: Doubt) -> Self {
+        let told = |obstacle: &TaskObstacle| Told {
+            what: obstacle.to_string(),
+            options: Vec::new(),
+        };
+        Self {
+            exit: exit as u8,
+            message,
+            obstacles: obstacles.iter().map(told).collect(),
+            doubt,
+        }
+    }
+}
+
+impl From<FreezeError> for Refusal {
+    fn from(error: FreezeError) -> Self {
+        let exit = match &error {
+            FreezeError::NoProcess(_) => Exit::Usage,
+            FreezeError::Obstacle(obstacle) => {
+                let message = crate::collect::stands_in_the_way(1);
+                let obstacles = std::slice::from_ref(obstacle);
+                return Self::of_tasks(Exit::Obstacle, message, obstacles, Doubt::None);
+            }
+            FreezeError::Forbidden { .. } => Exit::Lacking,
+            FreezeError::Process { .. } | FreezeError::Trace { .. } => Exit::Undone,
+        };
+        Self::of_tasks(exit, error.to_string(), &[], Doubt::None)
+    }
+}
+
+impl From<CaptureError> for Refusal {
+    fn from(error: CaptureError) -> Self {
+        match &error {
+            CaptureError::Obstacles(obstacles) => {
+                let message = crate::collect::stands_in_the_way(obstacles.len());
+                Self::of_tasks(Exit::Obstacle, message, obstacles, Doubt::IfChanged)
+            }
+            _ => Self::of_tasks(Exit::Undone, error.to_string(), &[], Doubt::IfChanged),
+        }
+    }
+}
+
+impl From<TraceError> for Refusal {
+    fn from(error: TraceError) -> Self {
+        let message = format!("let the tasks go: {error}");
+        Self::of_tasks(Exit::Undone, message, &[], Doubt::None)
     }
 }
 

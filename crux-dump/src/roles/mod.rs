@@ -2,10 +2,11 @@
 //!
 //! The supervisor (`crate::dump`) starts them and carries what they say. Whoever looks at the
 //! target reads and records; whoever judges and writes the records has nothing but
-//! what it is told. A further role gets its descriptors of raw members from the
-//! encoder, by the supervisor, and sends it records by the same way.
+//! what it is told. The tracer stops tasks, and gets the member that memory goes into
+//! from the encoder, by the supervisor.
 
 pub(crate) mod collector;
 pub(crate) mod encoder;
 pub mod message;
 pub mod spec;
+pub(crate) mod tracer;

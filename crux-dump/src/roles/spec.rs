@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use Capability::{
-    CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
-    CAP_SYS_PTRACE,
+    CAP_CHECKPOINT_RESTORE, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_KILL,
+    CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
 };
 
 /// What the collector keeps.
@@ -18,6 +18,13 @@ pub const COLLECTOR: &[Capability] = &[
     CAP_SYS_ADMIN,
     CAP_SYS_CHROOT,
     CAP_FOWNER,
+];
+/// What the tracer keeps.
+pub const TRACER: &[Capability] = &[
+    CAP_SYS_PTRACE,
+    CAP_DAC_READ_SEARCH,
+    CAP_CHECKPOINT_RESTORE,
+    CAP_KILL,
 ];
 /// What the encoder keeps.
 pub const ENCODER: &[Capability] = &[];
@@ -37,6 +44,19 @@ pub(crate) fn collector(patience: Duration) -> Result<Spec, FilterError> {
         keep: COLLECTOR,
         bounding: Bounding::Dropped,
         filter: Some(collector_filter().compile()?),
+        stdio: Stdio::Errors,
+        files: Files::Unlimited,
+        patience,
+    })
+}
+
+/// The tracer. KERNEL: who is under Landlock traces nobody who is not.
+pub(crate) fn tracer(patience: Duration) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "tracer",
+        keep: TRACER,
+        bounding: Bounding::Dropped,
+        filter: Some(tracer_filter().compile()?),
         stdio: Stdio::Errors,
         files: Files::Unlimited,
         patience,
@@ -147,6 +167,57 @@ pub fn collector_filter() -> Filter {
         .one_of(libc::SYS_ioctl, 1, &IOCTLS)
 }
 
+/// Of the tracer. It makes no files; what it opens for writing is memory of tasks, which a filter cannot tell.
+pub fn tracer_filter() -> Filter {
+    let word = |flag: i32| flag as u32;
+    Filter::base()
+        .allow(&[
+            libc::SYS_clock_nanosleep,
+            libc::SYS_fstat,
+            libc::SYS_get_robust_list,
+            libc::SYS_getdents64,
+            libc::SYS_ioprio_get,
+            libc::SYS_kcmp,
+            libc::SYS_lseek,
+            libc::SYS_newfstatat,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_pidfd_open,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_pipe2,
+            libc::SYS_poll,
+            libc::SYS_ppoll,
+            libc::SYS_pread64,
+            libc::SYS_process_vm_readv,
+            libc::SYS_ptrace,
+            libc::SYS_pwrite64,
+            libc::SYS_readlinkat,
+            libc::SYS_sched_getaffinity,
+            libc::SYS_sched_getattr,
+            libc::SYS_statx,
+            libc::SYS_tee,
+            libc::SYS_wait4,
+        ])
+        .when(
+            libc::SYS_openat,
+            &[Condition::Bits(2, word(libc::O_CREAT | libc::O_TRUNC), 0)],
+        )
+        .one_of(
+            libc::SYS_fcntl,
+            1,
+            &[
+                libc::F_DUPFD_CLOEXEC,
+                libc::F_GETFL,
+                libc::F_GETPIPE_SZ,
+                libc::F_SETPIPE_SZ,
+                libc::F_GET_SEALS,
+            ]
+            .map(word),
+        )
+        .one_of(libc::SYS_ioctl, 1, &TRACER_IOCTLS)
+}
+
+/// `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)), `PAGEMAP_SCAN`, `FIONREAD`.
+const TRACER_IOCTLS: [u32; 4] = [0xb701, 0xb702, 0xc060_6610, 0x541b];
 const STATMOUNT: libc::c_long = 457;
 const LISTMOUNT: libc::c_long = 458;
 /// `NS_GET_MNTNS_ID` and `NS_GET_USERNS` (ioctl_nsfs(2)).
@@ -158,7 +229,12 @@ mod tests {
 
     #[test]
     fn every_filter_compiles() {
-        for filter in [encoder_filter(), supervisor_filter(), collector_filter()] {
+        for filter in [
+            encoder_filter(),
+            supervisor_filter(),
+            collector_filter(),
+            tracer_filter(),
+        ] {
             assert_eq!(filter.compile().unwrap(), filter.compile().unwrap());
         }
     }

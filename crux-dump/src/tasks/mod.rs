@@ -3,16 +3,31 @@
 //! Kind: effect. The tasks are stopped while this runs; nothing is decided about
 //! them here but what the record can hold.
 
+mod ask;
+mod calls;
+mod capture;
 pub mod files;
+mod freeze;
 pub mod memory;
+mod namespaces;
 mod objects;
 mod obstacle;
 mod places;
+mod proc_text;
+mod processes;
+mod questions;
 mod same;
+mod signals;
 mod target;
+mod threads;
+mod users;
 
+pub use ask::AskError;
+pub use capture::{CaptureError, Captured, Surroundings, capture};
+pub use freeze::{FreezeError, Frozen, Held, Release, freeze};
 pub use objects::Objects;
 pub use obstacle::{Part, TaskCause, TaskObstacle};
 pub use places::Places;
 pub use same::{Distinct, Shared};
 pub use target::Target;
+pub use threads::ThreadError;

@@ -51,6 +51,7 @@ pub(super) const FORMS: &[Form] = &[
     form(libc::SYS_brk, "brk", &[("address", Zero)]),
     form(libc::SYS_getpid, "getpid", &[]),
     form(libc::SYS_gettid, "gettid", &[]),
+    form(libc::SYS_uname, "uname", &[("name", room(390))]),
     form(
         libc::SYS_arch_prctl,
         "arch_prctl",

@@ -1,0 +1,67 @@
+//! The tracer: stops tasks, captures them while they are stopped, and lets them go.
+//!
+//! Kind: shell. What it finds goes to the encoder as a record, memory straight into the member
+//! that it is given. When it ends, at whatever moment, all that it holds goes on.
+
+use super::encoder;
+use super::message::{Answer, LARGE, Refusal, SMALL, Tables, Trace, bound};
+use crate::tasks::{self, Captured, Frozen, Surroundings};
+use crux_role::{Channel, ChannelError};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+/// Everything that the tracer does. It ends where the supervisor has gone.
+pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
+    let mut frozen = None;
+    loop {
+        let (ask, files) = channel.receive::<Trace>(bound(SMALL, 1))?;
+        match (ask, &mut frozen) {
+            (Trace::Freeze, None) => {
+                let answer = tasks::freeze(pid).map(|now| {
+                    let count = now.targets.len() as u64;
+                    frozen = Some(now);
+                    count
+                });
+                channel.send(&answer.map_err(Refusal::from), &[])?;
+            }
+            (Trace::Capture, Some(frozen)) => capture(frozen, files, channel)?,
+            (Trace::Release(how), held) => {
+                let Some(frozen) = held.take() else {
+                    return Err(ChannelError::Malformed);
+                };
+                let time = frozen.release(how).map(|time| time.as_micros() as u64);
+                channel.send(&time.map_err(Refusal::from), &[])?;
+            }
+            (Trace::Freeze, Some(_)) | (Trace::Capture, None) => {
+                return Err(ChannelError::Malformed);
+            }
+        }
+    }
+}
+
+fn capture(
+    frozen: &mut Frozen,
+    files: Vec<OwnedFd>,
+    channel: &Channel,
+) -> Result<(), ChannelError> {
+    let (tables, _) = channel.receive::<Tables>(bound(LARGE, 0))?;
+    let pages = files.into_iter().next().ok_or(ChannelError::Malformed)?;
+    match record(frozen, tables, pages.into()) {
+        Err(refusal) => channel.send(&Answer::<()>::Err(refusal), &[]),
+        Ok(captured) => {
+            channel.send(&Answer::Ok(()), &[])?;
+            channel.send(&captured, &[])
+        }
+    }
+}
+
+fn record(frozen: &mut Frozen, mut tables: Tables, pages: File) -> Result<Captured, Refusal> {
+    let user_ids = std::mem::take(&mut tables.user_ids);
+    let (seen, _) = encoder::seen(tables)?;
+    let surroundings = Surroundings {
+        spaces: &seen.container,
+        users: &seen.user_namespaces,
+        user_ids: &user_ids,
+    };
+    Ok(tasks::capture(frozen, &surroundings, pages)?)
+}

@@ -1,0 +1,191 @@
+//! Has a frozen task answer a script of questions, so that it notices nothing.
+//!
+//! Kind: effect. How, and why the task survives the death of this process at any moment, is
+//! in crux-script's `Detour`: what is written into the task beforehand is in memory that nothing
+//! uses, and it enters by one change of registers.
+
+use super::questions::{Answers, Questions};
+use super::target::Target;
+use crux_script::{DUMP_STUB_LEN, Detour, Linked, Purpose, Rseq};
+use crux_trace::{Memory, Options, Registers, Resume, Running, Stop, Stopped, TraceError, Waited};
+use std::time::{Duration, Instant};
+
+/// A script makes some ten calls, none of which sleeps.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAGE: usize = 4096;
+
+/// Why a task did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// A request failed.
+    #[error("{0}")]
+    Trace(#[from] TraceError),
+    /// It has no room for the stub.
+    #[error(
+        "no executable memory of it has {DUMP_STUB_LEN} unused bytes: it has unmapped its vDSO"
+    )]
+    NoRoom,
+    /// The script was refused.
+    #[error("a script was refused: {0}")]
+    Script(String),
+    /// It does not come to the end of the script.
+    #[error("it does not come back from a script of system calls")]
+    Stuck,
+    /// It was killed.
+    #[error("it was killed meanwhile")]
+    Killed,
+    /// A call failed that cannot.
+    #[error("{0} failed in it")]
+    Unanswered(&'static str),
+}
+
+/// Where code goes in a process: the end of its vDSO, which is zero.
+#[derive(Debug)]
+pub(super) struct Room {
+    memory: Memory,
+    code_at: u64,
+}
+
+impl Room {
+    /// Looks for it.
+    pub(super) fn find(target: &Target) -> Result<Self, AskError> {
+        let memory = Memory::open(&target.directory)?;
+        let maps = super::proc_text::read(&target.directory, "maps").unwrap_or_default();
+        let line = maps
+            .split(|b| *b == b'\n')
+            .find(|it| it.ends_with(b"[vdso]"));
+        let end = line.and_then(|line| {
+            let range = line.split(|b| *b == b' ').next()?;
+            let end = std::str::from_utf8(range).ok()?.split_once('-')?.1;
+            u64::from_str_radix(end, 16).ok()
+        });
+        let end = end.ok_or(AskError::NoRoom)?;
+        let mut page = [0; PAGE];
+        memory.read(end - PAGE as u64, &mut page)?;
+        let used = page.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        // One word apart from what may end in zeros itself.
+        let code = (PAGE - DUMP_STUB_LEN) & !7;
+        match used + 8 <= code {
+            true => Ok(Self {
+                memory,
+                code_at: end - PAGE as u64 + code as u64,
+            }),
+            false => Err(AskError::NoRoom),
+        }
+    }
+
+    /// Asks. The thread is stopped before and after, with the registers that it had.
+    pub(super) fn ask(
+        &self,
+        thread: Stopped,
+        questions: &Questions,
+    ) -> Result<(Stopped, Answers), AskError> {
+        let registers = thread.registers()?;
+        let linked = link(questions, registers.rsp)?;
+        let rseq = self.critical_section(&thread, &registers)?;
+        let mask = thread.signal_mask()?;
+        let detour = Detour::new(
+            registers,
+            mask,
+            rseq,
+            self.code_at,
+            &linked,
+            questions.script,
+        )
+        .ok_or_else(|| AskError::Script("it is not there".into()))?;
+        let mut before = vec![0; linked.bytes().len()];
+        self.memory.read(linked.base(), &mut before)?;
+        self.memory.write(self.code_at, &detour.code())?;
+        self.memory.write(linked.base(), linked.bytes())?;
+        thread.set_options(Options::SYSCALL_GOOD)?;
+        thread.set_registers(&detour.registers())?;
+        let (thread, now) = go(thread, &detour)?;
+        thread.set_registers(&detour.registers_after(&now))?;
+        let mut after = vec![0; linked.bytes().len()];
+        self.memory.read(linked.base(), &mut after)?;
+        self.memory.write(linked.base(), &before)?;
+        self.memory.write(self.code_at, &[0; DUMP_STUB_LEN])?;
+        let answers = questions.answers(&linked, &after);
+        Ok((thread, answers.map_err(AskError::Unanswered)?))
+    }
+
+    /// The restartable sequence that it is in (rseq(2)): `rseq_cs` is the second word of the structure.
+    fn critical_section(
+        &self,
+        thread: &Stopped,
+        registers: &Registers,
+    ) -> Result<Option<Rseq>, AskError> {
+        let Some(configuration) = thread.rseq()? else {
+            return Ok(None);
+        };
+        let mut pointer = [0; 8];
+        self.memory.read(configuration.address + 8, &mut pointer)?;
+        let pointer = u64::from_le_bytes(pointer);
+        let mut bytes = [0; 32];
+        // What is no such structure the kernel would have ended the task for.
+        if pointer == 0 || self.memory.read(pointer, &mut bytes).is_err() {
+            return Ok(None);
+        }
+        let word = |at: usize| {
+            bytes[at..]
+                .first_chunk()
+                .map_or(0, |it| u64::from_le_bytes(*it))
+        };
+        let rseq = Rseq {
+            start_ip: word(8),
+            post_commit_offset: word(16),
+            abort_ip: word(24),
+        };
+        let inside = registers.rip.wrapping_sub(rseq.start_ip) < rseq.post_commit_offset;
+        Ok(inside.then_some(rseq))
+    }
+}
+
+/// Checks the script for the scratch memory below this stack pointer.
+fn link(questions: &Questions, stack_pointer: u64) -> Result<Linked, AskError> {
+    let check = |base: u64| {
+        let checked = questions.arena.clone().check(Purpose::Dump, base);
+        checked.map_err(|refusals| {
+            let first = refusals.first().map(ToString::to_string);
+            AskError::Script(first.unwrap_or_default())
+        })
+    };
+    let length = check(PAGE as u64)?.link().bytes().len() as u64;
+    Ok(check(Detour::scratch_below(stack_pointer, length))?.link())
+}
+
+/// Lets it go until it has left the last call.
+fn go(mut thread: Stopped, detour: &Detour) -> Result<(Stopped, Registers), AskError> {
+    let since = Instant::now();
+    let mut signal = 0;
+    loop {
+        thread = stopped(thread.resume(Resume::ToSyscall, signal)?, since)?;
+        signal = match thread.stop() {
+            Stop::Signal(signal) => signal,
+            _ => 0,
+        };
+        if thread.stop() == Stop::Syscall {
+            let now = thread.registers()?;
+            if detour.has_left(&now) {
+                return Ok((thread, now));
+            }
+        }
+    }
+}
+
+fn stopped(mut running: Running, since: Instant) -> Result<Stopped, AskError> {
+    let mut looks = 0u32;
+    loop {
+        running = match running.poll()? {
+            Ok(Waited::Stopped(stopped)) => return Ok(stopped),
+            Ok(Waited::Ended(_)) => return Err(AskError::Killed),
+            Err(running) => running,
+        };
+        looks += 1;
+        match looks {
+            ..200 => std::thread::yield_now(),
+            _ if since.elapsed() > PATIENCE => return Err(AskError::Stuck),
+            _ => std::thread::sleep(Duration::from_micros(50)),
+        }
+    }
+}

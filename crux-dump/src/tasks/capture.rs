@@ -1,0 +1,496 @@
+//! From frozen tasks to the record of them.
+//!
+//! Kind: effect. Everything that stands in the way is found before it fails.
+
+use super::ask::{AskError, Room};
+use super::files::{self, FilesError};
+use super::freeze::Frozen;
+use super::memory::{self, Known, MemoryError, PagesWriter, Space};
+use super::namespaces::{Homes, Namespaces};
+use super::processes::Facts;
+use super::questions::{Answers, Questions, Subjects};
+use super::signals::queue;
+use super::target::Target;
+use super::threads::{self, About, ThreadError};
+use super::users::Ids;
+use super::{Distinct, Objects, Part, Places, Shared, TaskCause, TaskObstacle};
+use crate::judge::{Obstacle, SeenNamespace};
+use crate::sys;
+use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
+use crux_image::tasks::{
+    AddressSpace, Clocks, IntervalTimer, PidNsIndex, Process, SpaceIndex, Tasks, Thread,
+};
+use crux_mount::sys::{NamespaceKind, SysError};
+use crux_trace::{Queue, Stop, Stopped};
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::fd::AsFd as _;
+
+/// Why there is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// They cannot be restored.
+    #[error("dump what could be restored")]
+    Obstacles(Vec<TaskObstacle>),
+    /// The mount table does not make sense.
+    #[error("find the places of files: {0}")]
+    Places(Obstacle),
+    /// A call on a process failed.
+    #[error("look at process {pid}: {error}")]
+    Process {
+        /// Whose.
+        pid: u32,
+        /// The call.
+        error: SysError,
+    },
+    /// A thread could not be looked at.
+    #[error("look at process {pid}: {error}")]
+    Thread {
+        /// Whose.
+        pid: u32,
+        /// Why.
+        error: ThreadError,
+    },
+    /// A thread did not answer.
+    #[error("ask thread {tid} of process {pid}: {error}")]
+    Ask {
+        /// Whose.
+        pid: u32,
+        /// Which.
+        tid: u32,
+        /// Why.
+        error: AskError,
+    },
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Open files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+/// What the record of mounts has, as far as tasks refer to it.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Mount namespaces, in the order of the record.
+    pub spaces: &'a [SeenNamespace],
+    /// User namespaces, likewise.
+    pub users: &'a [UserNamespace],
+    /// Their inode numbers.
+    pub user_ids: &'a [u64],
+}
+
+/// The record of tasks, and of its pages.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Captured {
+    /// The record.
+    pub tasks: Tasks,
+    /// CRC-32 of the pages.
+    pub checksum: u32,
+}
+
+/// Captures frozen tasks; their memory goes to `pages`.
+pub fn capture(
+    frozen: &mut Frozen,
+    surroundings: &Surroundings<'_>,
+    pages: File,
+) -> Result<Captured, CaptureError> {
+    let places = Places::new(surroundings.spaces).map_err(CaptureError::Places)?;
+    let mut obstacles = Vec::new();
+    let told = ask_all(frozen, &mut obstacles)?;
+    let mut objects = Objects::new(PagesWriter::new(pages));
+    let mounts = mount_namespaces(&frozen.targets, surroundings.spaces)?;
+    let memories = memories(
+        &frozen.targets,
+        &told,
+        &mounts,
+        &places,
+        &mut objects,
+        &mut obstacles,
+    )?;
+    let files = files::capture(&frozen.targets, &places, &mut objects, &mut obstacles)?;
+    let mut recorder = Recorder::new(surroundings)?;
+    let mut processes = Vec::with_capacity(told.len());
+    let outside = told.first().map_or(0, |first| first.facts.levels - 1);
+    let ours = frozen.targets.iter().map(|target| target.pid).collect();
+    for (at, told) in told.into_iter().enumerate() {
+        let target = &frozen.targets[at];
+        let (descriptors, fs) = files.of.get(at).copied().unwrap_or_default();
+        let common = Common {
+            outside,
+            ours: &ours,
+            space: memories.of[at],
+            descriptors,
+            fs,
+            mount_namespace: mounts[at],
+        };
+        let threads = &frozen.held[at].threads;
+        processes.push(recorder.process(target, threads, told, common, &mut obstacles)?);
+    }
+    if !obstacles.is_empty() {
+        return Err(CaptureError::Obstacles(obstacles));
+    }
+    let (pages, shared_memory, unlinked) = objects.into_parts();
+    let (_, checksum) = pages.finish();
+    let Recorder {
+        namespaces, clocks, ..
+    } = recorder;
+    let tasks = Tasks {
+        clocks,
+        processes,
+        spaces: memories.spaces,
+        shared_memory,
+        descriptor_tables: files.tables,
+        files: files.files,
+        unlinked,
+        pipes: files.pipes,
+        fs: files.fs,
+        pid_namespaces: namespaces.pid,
+        uts_namespaces: namespaces.uts,
+        ipc_namespaces: namespaces.ipc,
+        net_namespaces: namespaces.net,
+        cgroup_namespaces: namespaces.cgroup,
+        time_namespaces: namespaces.time,
+    };
+    Ok(Captured { tasks, checksum })
+}
+
+/// What a process says of itself, and /proc.
+struct Told {
+    facts: Facts,
+    /// The signal that it is stopped by.
+    stopped: Option<i32>,
+    /// Of each thread; empty of a zombie, and where there is an obstacle.
+    answers: Vec<Answers>,
+}
+
+/// Asks every thread.
+fn ask_all(
+    frozen: &mut Frozen,
+    obstacles: &mut Vec<TaskObstacle>,
+) -> Result<Vec<Told>, CaptureError> {
+    let mut all = Vec::with_capacity(frozen.targets.len());
+    for (target, held) in frozen.targets.iter().zip(&mut frozen.held) {
+        let pid = target.pid;
+        let facts = Facts::read(target).map_err(|error| CaptureError::Process { pid, error })?;
+        let stopped = held.threads.first().and_then(|first| match first.stop() {
+            Stop::Group(signal) => Some(signal),
+            _ => None,
+        });
+        let answers = match can_be_asked(target, &held.threads, obstacles) {
+            true => ask(target, &mut held.threads, &facts)?,
+            false => Vec::new(),
+        };
+        all.push(Told {
+            facts,
+            stopped,
+            answers,
+        });
+    }
+    Ok(all)
+}
+
+/// Code of ours is for 64-bit tasks that may make system calls.
+fn can_be_asked(target: &Target, threads: &[Stopped], obstacles: &mut Vec<TaskObstacle>) -> bool {
+    let before = obstacles.len();
+    for thread in threads {
+        let tid = thread.tid().number();
+        let mut note = |what: String| {
+            obstacles.push(TaskObstacle {
+                pid: target.pid,
+                part: Part::Thread(tid),
+                cause: TaskCause::Other(what),
+            });
+        };
+        match threads::seccomp(target, tid) {
+            0 => {}
+            1 => note("it is in seccomp's strict mode, which cannot be dumped yet".into()),
+            _ => note("it has a seccomp filter, which cannot be dumped yet".into()),
+        }
+        if threads::is_32_bit(thread) {
+            note("it runs 32-bit code, which cannot be dumped".into());
+        }
+    }
+    obstacles.len() == before && !target.zombie
+}
+
+fn ask(
+    target: &Target,
+    threads: &mut Vec<Stopped>,
+    facts: &Facts,
+) -> Result<Vec<Answers>, CaptureError> {
+    let pid = target.pid;
+    let room = Room::find(target).map_err(|error| CaptureError::Ask {
+        pid,
+        tid: pid,
+        error,
+    })?;
+    let mut answers = Vec::with_capacity(threads.len());
+    let mut back = Vec::with_capacity(threads.len());
+    for (at, thread) in std::mem::take(threads).into_iter().enumerate() {
+        let tid = thread.tid().number();
+        let subjects = (at == 0).then_some(Subjects {
+            signals: facts.signals,
+            timers: &facts.timers,
+        });
+        let questions = Questions::new(format!("process {pid} thread {tid}"), subjects);
+        let asked = room.ask(thread, &questions);
+        let (thread, answer) = asked.map_err(|error| CaptureError::Ask { pid, tid, error })?;
+        back.push(thread);
+        answers.push(answer);
+    }
+    *threads = back;
+    Ok(answers)
+}
+
+/// Which of the record each process is in.
+fn mount_namespaces(
+    targets: &[Target],
+    spaces: &[SeenNamespace],
+) -> Result<Vec<Option<NamespaceIndex>>, CaptureError> {
+    let mut ids = Vec::with_capacity(targets.len());
+    for target in targets {
+        ids.push(match target.zombie {
+            true => None,
+            false => Some(mount_namespace(target)?),
+        });
+    }
+    let mut known = HashMap::new();
+    for (at, space) in spaces.iter().enumerate() {
+        let whose = targets.iter().position(|target| target.pid == space.pid);
+        if let Some(id) = whose.and_then(|whose| ids[whose]) {
+            known.insert(id, NamespaceIndex::from(at));
+        }
+    }
+    Ok(ids
+        .iter()
+        .map(|id| known.get(id.as_ref()?).copied())
+        .collect())
+}
+
+fn mount_namespace(target: &Target) -> Result<u64, CaptureError> {
+    let pid = target.pid;
+    let failed = |error| CaptureError::Process { pid, error };
+    let directory = target.directory.as_fd();
+    let found = crux_mount::sys::open_process_namespace(directory, NamespaceKind::Mount);
+    let stat = rustix::fs::fstat(found.map_err(failed)?);
+    let stat = stat.map_err(|errno| failed(SysError::new("fstat(ns/mnt)", errno)))?;
+    Ok(stat.st_ino)
+}
+
+/// Address spaces, and whose they are.
+struct Memories {
+    spaces: Vec<AddressSpace>,
+    of: Vec<Option<SpaceIndex>>,
+}
+
+fn memories(
+    targets: &[Target],
+    told: &[Told],
+    mounts: &[Option<NamespaceIndex>],
+    places: &Places,
+    objects: &mut Objects,
+    obstacles: &mut Vec<TaskObstacle>,
+) -> Result<Memories, CaptureError> {
+    let mut spaces: Vec<Space> = Vec::new();
+    let mut of: Vec<Option<SpaceIndex>> = Vec::with_capacity(targets.len());
+    let mut distinct = Distinct::new(Shared::Memory);
+    for (at, target) in targets.iter().enumerate() {
+        let pid = target.pid;
+        if target.zombie {
+            of.push(None);
+            continue;
+        }
+        let known = distinct.find(pid, 0, spaces.len());
+        if let Some(known) = known.map_err(|error| CaptureError::Process { pid, error })? {
+            of.push((known < spaces.len()).then(|| known.into()));
+            continue;
+        }
+        let first = told[at].answers.first();
+        let parent = target.parent.and_then(|parent| of[parent]);
+        let known = Known {
+            namespace: mounts[at],
+            brk: first
+                .and_then(|it| it.process.as_ref())
+                .map_or(0, |it| it.brk),
+            parent: parent.map(|parent| &spaces[parent.at()]),
+        };
+        match memory::capture(target, known, places, objects, obstacles)? {
+            None => of.push(None),
+            Some(space) => {
+                of.push(Some(spaces.len().into()));
+                spaces.push(space);
+            }
+        }
+    }
+    let spaces = spaces.into_iter().map(|space| space.record).collect();
+    Ok(Memories { spaces, of })
+}
+
+/// What other parts have found of a process.
+struct Common<'a> {
+    outside: usize,
+    ours: &'a HashSet<u32>,
+    space: Option<SpaceIndex>,
+    descriptors: Option<crux_image::tasks::DescriptorTableIndex>,
+    fs: Option<crux_image::tasks::FsIndex>,
+    mount_namespace: Option<NamespaceIndex>,
+}
+
+/// What grows as processes are recorded.
+struct Recorder<'a> {
+    namespaces: Namespaces,
+    users: &'a [UserNamespace],
+    clocks: Clocks,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(surroundings: &Surroundings<'a>) -> Result<Self, CaptureError> {
+        let ids = surroundings.user_ids.iter().enumerate();
+        let ids = ids.map(|(at, id)| (*id, UserNsIndex::from(at))).collect();
+        Ok(Self {
+            namespaces: Namespaces::new(ids).map_err(|error| CaptureError::Process {
+                pid: std::process::id(),
+                error,
+            })?,
+            users: surroundings.users,
+            clocks: clocks(),
+        })
+    }
+
+    fn process(
+        &mut self,
+        target: &Target,
+        held: &[Stopped],
+        told: Told,
+        common: Common<'_>,
+        obstacles: &mut Vec<TaskObstacle>,
+    ) -> Result<Process, CaptureError> {
+        let pid = target.pid;
+        let failed = |error| CaptureError::Process { pid, error };
+        let pid_namespace = self.namespaces.pid(target).map_err(failed)?;
+        let of_process = told.answers.first().and_then(|it| it.process.clone());
+        let names = of_process.as_ref().map_or((&[][..], &[][..]), |it| {
+            (it.host_name.as_slice(), it.domain_name.as_slice())
+        });
+        let homes = match target.zombie {
+            true => Homes::NONE,
+            false => self
+                .namespaces
+                .homes(target, names, obstacles)
+                .map_err(failed)?,
+        };
+        let about = About {
+            target,
+            ids: Ids(homes.user.and_then(|user| self.users.get(user.at()))),
+            outside: common.outside,
+            clocks: &self.clocks,
+        };
+        let threads = threads(about, held, told.answers, obstacles)?;
+        let shared = match held.first() {
+            Some(first) => queue(first, Queue::Process).map_err(|error| CaptureError::Thread {
+                pid,
+                error: error.into(),
+            })?,
+            None => Vec::new(),
+        };
+        let state = told.facts.state(target, told.stopped);
+        let record = Record {
+            target,
+            facts: told.facts,
+            homes,
+            common,
+            pid_namespace,
+        };
+        let timers = of_process.as_ref().map_or(&[][..], |it| &it.timers);
+        let posix_timers = record.facts.timers(timers, &threads);
+        let mut process = record.into_process(threads.into_iter().map(|(_, it)| it).collect());
+        process.state = state;
+        process.pending = shared;
+        process.posix_timers = posix_timers;
+        if let Some(told) = of_process {
+            process.subreaper = told.subreaper;
+            process.dumpable = told.dumpable;
+            process.actions = told.actions;
+            process.interval_timers = told.interval_timers;
+        }
+        Ok(process)
+    }
+}
+
+/// With their numbers as the dumper sees them.
+fn threads(
+    about: About<'_>,
+    held: &[Stopped],
+    answers: Vec<Answers>,
+    obstacles: &mut Vec<TaskObstacle>,
+) -> Result<Vec<(u32, Thread)>, CaptureError> {
+    let pid = about.target.pid;
+    let failed = |error| CaptureError::Thread { pid, error };
+    if about.target.zombie {
+        let thread = threads::zombie(about.target, about.outside).map_err(failed)?;
+        return Ok(vec![(pid, thread)]);
+    }
+    let both = held.iter().zip(answers);
+    both.map(|(thread, answers)| {
+        let found = threads::capture(about, thread, answers, obstacles);
+        Ok((thread.tid().number(), found.map_err(failed)?))
+    })
+    .collect()
+}
+
+/// What makes a record of a process, but for what it said itself.
+struct Record<'a> {
+    target: &'a Target,
+    facts: Facts,
+    homes: Homes,
+    common: Common<'a>,
+    pid_namespace: PidNsIndex,
+}
+
+impl Record<'_> {
+    fn into_process(self, threads: Vec<Thread>) -> Process {
+        let (common, homes, facts) = (self.common, self.homes, self.facts);
+        let (group, session) = facts.group_and_session(common.outside, common.ours);
+        Process {
+            parent: self.target.parent.map(Into::into),
+            pid_namespace: self.pid_namespace,
+            group,
+            session,
+            exit_signal: facts.exit_signal,
+            state: facts.state(self.target, None),
+            subreaper: false,
+            dumpable: 0,
+            personality: facts.personality,
+            thp_disabled: facts.thp_disabled,
+            oom_score_adj: facts.oom_score_adj,
+            coredump_filter: facts.coredump_filter,
+            limits: facts.limits,
+            actions: Vec::new(),
+            pending: Vec::new(),
+            interval_timers: [IntervalTimer::default(); 3],
+            posix_timers: Vec::new(),
+            space: common.space,
+            descriptors: common.descriptors,
+            fs: common.fs,
+            mount_namespace: common.mount_namespace,
+            user_namespace: homes.user,
+            uts_namespace: homes.uts.map(Into::into),
+            ipc_namespace: homes.ipc.map(Into::into),
+            net_namespace: homes.net.map(Into::into),
+            cgroup_namespace: homes.cgroup.map(Into::into),
+            time_namespace: homes.time.map(Into::into),
+            cgroups: facts.cgroups,
+            threads,
+        }
+    }
+}
+
+fn clocks() -> Clocks {
+    Clocks {
+        realtime: sys::clock(libc::CLOCK_REALTIME),
+        monotonic: sys::clock(libc::CLOCK_MONOTONIC),
+        boottime: sys::clock(libc::CLOCK_BOOTTIME),
+    }
+}

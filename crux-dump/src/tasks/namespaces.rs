@@ -1,0 +1,355 @@
+//! The namespaces of tasks, each recorded once, and cgroups.
+//!
+//! Kind: effect where it looks; parsers are pure. What is the dumper's own namespace is none of the
+//! container's. User and mount namespaces are in the record of mounts.
+
+use super::proc_text::{odd, read};
+use super::target::Target;
+use super::{Part, TaskCause, TaskObstacle};
+use crate::sys;
+use crux_image::mounts::UserNsIndex;
+use crux_image::tasks::{
+    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidNamespace, PidNsIndex,
+    TimeNamespace, UtsNamespace,
+};
+use crux_mount::sys::{NamespaceKind, SysError};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+type Inode = u64;
+
+/// The namespaces met so far.
+#[derive(Debug)]
+pub(super) struct Namespaces {
+    own: HashMap<&'static str, Inode>,
+    users: HashMap<Inode, UserNsIndex>,
+    known: HashMap<Inode, usize>,
+    pub(super) pid: Vec<PidNamespace>,
+    pub(super) uts: Vec<UtsNamespace>,
+    pub(super) ipc: Vec<IpcNamespace>,
+    pub(super) net: Vec<NetNamespace>,
+    pub(super) cgroup: Vec<CgroupNamespace>,
+    pub(super) time: Vec<TimeNamespace>,
+}
+
+const KINDS: [(NamespaceKind, &str); 7] = [
+    (NamespaceKind::Pid, "pid"),
+    (NamespaceKind::User, "user"),
+    (NamespaceKind::Uts, "uts"),
+    (NamespaceKind::Ipc, "ipc"),
+    (NamespaceKind::Net, "net"),
+    (NamespaceKind::Cgroup, "cgroup"),
+    (NamespaceKind::Time, "time"),
+];
+
+/// The positions of one process's namespaces; none where it is the dumper's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Homes {
+    pub(super) user: Option<UserNsIndex>,
+    pub(super) uts: Option<usize>,
+    pub(super) ipc: Option<usize>,
+    pub(super) net: Option<usize>,
+    pub(super) cgroup: Option<usize>,
+    pub(super) time: Option<usize>,
+}
+
+impl Homes {
+    /// Of a process that has ended.
+    pub(super) const NONE: Self = Self {
+        user: None,
+        uts: None,
+        ipc: None,
+        net: None,
+        cgroup: None,
+        time: None,
+    };
+}
+
+impl Namespaces {
+    /// None yet. `users` are those of the record of mounts, by inode number.
+    pub(super) fn new(users: HashMap<Inode, UserNsIndex>) -> Result<Self, SysError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let process = openat(CWD, "/proc/self", flags, Mode::empty())
+            .map_err(|errno| SysError::new("open(\"/proc/self\")", errno))?;
+        let mut own = HashMap::new();
+        for (kind, name) in KINDS {
+            if let Some(found) = open(&process, kind)? {
+                own.insert(name, inode(&found)?);
+            }
+        }
+        Ok(Self {
+            own,
+            users,
+            known: HashMap::new(),
+            pid: Vec::new(),
+            uts: Vec::new(),
+            ipc: Vec::new(),
+            net: Vec::new(),
+            cgroup: Vec::new(),
+            time: Vec::new(),
+        })
+    }
+
+    /// The pid namespace of a process; those that it is in come before it.
+    pub(super) fn pid(&mut self, target: &Target) -> Result<PidNsIndex, SysError> {
+        let found = open(&target.directory, NamespaceKind::Pid)?;
+        let namespace = found.ok_or_else(|| odd("ns/pid"))?;
+        // From the innermost out, until one is known, or the image ends.
+        let mut chain = vec![namespace];
+        while let Some(last) = chain.last() {
+            if self.known.contains_key(&inode(last)?) || self.pid.is_empty() {
+                break;
+            }
+            chain.push(sys::parent_namespace(last)?);
+        }
+        let mut parent = None;
+        for namespace in chain.into_iter().rev() {
+            let id = inode(&namespace)?;
+            let at = match self.known.get(&id) {
+                Some(at) => *at,
+                None => {
+                    let own = self.own.get("pid") != Some(&id);
+                    self.pid.push(PidNamespace {
+                        parent,
+                        own,
+                        user_namespace: match own {
+                            true => self.owner(&namespace)?,
+                            false => None,
+                        },
+                    });
+                    self.known.insert(id, self.pid.len() - 1);
+                    self.pid.len() - 1
+                }
+            };
+            parent = Some(at.into());
+        }
+        parent.ok_or_else(|| odd("ns/pid"))
+    }
+
+    /// All others of a process. `names` is what uname(2) says in it.
+    pub(super) fn homes(
+        &mut self,
+        target: &Target,
+        names: (&[u8], &[u8]),
+        obstacles: &mut Vec<TaskObstacle>,
+    ) -> Result<Homes, SysError> {
+        let mut homes = Homes::NONE;
+        for (kind, name) in KINDS {
+            let Some(namespace) = open(&target.directory, kind)? else {
+                continue;
+            };
+            let id = inode(&namespace)?;
+            if self.own.get(name) == Some(&id) || kind == NamespaceKind::Pid {
+                continue;
+            }
+            if kind == NamespaceKind::User {
+                homes.user = Some(self.user(id)?);
+                continue;
+            }
+            let at = match self.known.get(&id) {
+                Some(at) => *at,
+                None => {
+                    let owner = self.owner(&namespace)?;
+                    let at = self.add(kind, target, owner, names, obstacles)?;
+                    self.known.insert(id, at);
+                    at
+                }
+            };
+            let home = match kind {
+                NamespaceKind::Uts => &mut homes.uts,
+                NamespaceKind::Ipc => &mut homes.ipc,
+                NamespaceKind::Net => &mut homes.net,
+                NamespaceKind::Cgroup => &mut homes.cgroup,
+                _ => &mut homes.time,
+            };
+            *home = Some(at);
+        }
+        Ok(homes)
+    }
+
+    fn add(
+        &mut self,
+        kind: NamespaceKind,
+        target: &Target,
+        user_namespace: Option<UserNsIndex>,
+        (host_name, domain_name): (&[u8], &[u8]),
+        obstacles: &mut Vec<TaskObstacle>,
+    ) -> Result<usize, SysError> {
+        Ok(match kind {
+            NamespaceKind::Uts => push(
+                &mut self.uts,
+                UtsNamespace {
+                    user_namespace,
+                    host_name: host_name.to_vec(),
+                    domain_name: domain_name.to_vec(),
+                },
+            ),
+            NamespaceKind::Ipc => push(&mut self.ipc, IpcNamespace { user_namespace }),
+            NamespaceKind::Net => {
+                let devices = devices(&read(&target.directory, "net/dev")?);
+                if !devices.is_empty() {
+                    let what = format!(
+                        "is in a network namespace with the device {}, which cannot be dumped yet",
+                        devices.join(", ")
+                    );
+                    obstacles.push(TaskObstacle {
+                        pid: target.pid,
+                        part: Part::Process,
+                        cause: TaskCause::Other(what),
+                    });
+                }
+                let loopback_up = loopback_is_up(&read(&target.directory, "net/fib_trie")?);
+                push(
+                    &mut self.net,
+                    NetNamespace {
+                        user_namespace,
+                        loopback_up,
+                    },
+                )
+            }
+            NamespaceKind::Cgroup => push(
+                &mut self.cgroup,
+                CgroupNamespace {
+                    user_namespace,
+                    // TRUST: where the first process is of those in it is its root, unless it has
+                    // moved deeper since.
+                    roots: cgroups(target)?,
+                },
+            ),
+            _ => {
+                let text = read(&target.directory, "timens_offsets")?;
+                let (monotonic, boottime) = offsets(&text).ok_or_else(|| odd("timens_offsets"))?;
+                push(
+                    &mut self.time,
+                    TimeNamespace {
+                        user_namespace,
+                        monotonic,
+                        boottime,
+                    },
+                )
+            }
+        })
+    }
+
+    fn owner(&self, namespace: &OwnedFd) -> Result<Option<UserNsIndex>, SysError> {
+        let owner = inode(&sys::owning_user_namespace(namespace)?)?;
+        match self.own.get("user") == Some(&owner) {
+            true => Ok(None),
+            false => self.user(owner).map(Some),
+        }
+    }
+
+    /// The collector has recorded all that processes are in.
+    fn user(&self, id: Inode) -> Result<UserNsIndex, SysError> {
+        let found = self.users.get(&id).copied();
+        found.ok_or_else(|| SysError::new("find the user namespace in the record", Errno::NOENT))
+    }
+}
+
+fn push<T>(table: &mut Vec<T>, record: T) -> usize {
+    table.push(record);
+    table.len() - 1
+}
+
+/// None where the kernel has no such kind, or the process has left it.
+fn open(directory: &OwnedFd, kind: NamespaceKind) -> Result<Option<OwnedFd>, SysError> {
+    match crux_mount::sys::open_process_namespace(directory.as_fd(), kind) {
+        Ok(namespace) => Ok(Some(namespace)),
+        Err(error) if error.errno() == Errno::NOENT => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn inode(namespace: &OwnedFd) -> Result<Inode, SysError> {
+    let stat = rustix::fs::fstat(namespace);
+    stat.map(|stat| stat.st_ino)
+        .map_err(|errno| SysError::new("fstat(a namespace)", errno))
+}
+
+/// Where a process is in each hierarchy.
+pub(super) fn cgroups(target: &Target) -> Result<Vec<CgroupMembership>, SysError> {
+    let text = read(&target.directory, "cgroup")?;
+    parse_cgroups(&text).ok_or_else(|| odd("cgroup"))
+}
+
+/// Lines of `NUMBER:CONTROLLERS:PATH`.
+fn parse_cgroups(text: &[u8]) -> Option<Vec<CgroupMembership>> {
+    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let line = |line: &[u8]| {
+        let mut parts = line.splitn(3, |b| *b == b':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        // One that was removed keeps its members.
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        Some(CgroupMembership {
+            controllers: controllers.to_vec(),
+            path: path.to_vec(),
+        })
+    };
+    lines.map(line).collect()
+}
+
+/// The devices of a network namespace that a new one has not.
+fn devices(text: &[u8]) -> Vec<String> {
+    /// Made by modules in every new namespace.
+    const EVERYWHERE: [&str; 9] = [
+        "lo", "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0",
+    ];
+    let text = String::from_utf8_lossy(text);
+    let names = text.lines().skip(2).filter_map(|line| line.split_once(':'));
+    let others = names.map(|(name, _)| name.trim().to_owned());
+    others
+        .filter(|name| !EVERYWHERE.contains(&name.as_str()) && name != "ip6gre0")
+        .collect()
+}
+
+/// The kernel gives a loopback device its address, and the address its route, when it goes up.
+fn loopback_is_up(fib_trie: &[u8]) -> bool {
+    fib_trie.windows(9).any(|it| it == b"127.0.0.1")
+}
+
+/// Lines of `monotonic SECONDS NANOSECONDS`, likewise `boottime`.
+fn offsets(text: &[u8]) -> Option<(i64, i64)> {
+    let text = std::str::from_utf8(text).ok()?;
+    let of = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let mut words = line.split_ascii_whitespace().map(|word| word.parse().ok());
+        let (seconds, nanoseconds): (i64, i64) = (words.next()??, words.next()??);
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+    };
+    Some((of("monotonic")?, of("boottime")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_are_read() {
+        let found =
+            parse_cgroups(b"9:name=systemd:/a:b\n1:cpu,cpuacct:/\n0::/gone (deleted)\n").unwrap();
+        let of = |at: usize| (found[at].controllers.as_slice(), found[at].path.as_slice());
+        assert_eq!(of(0), (&b"name=systemd"[..], &b"/a:b"[..]));
+        assert_eq!(of(1), (&b"cpu,cpuacct"[..], &b"/"[..]));
+        assert_eq!(of(2), (&b""[..], &b"/gone"[..]));
+        assert_eq!(parse_cgroups(b"9\n"), None);
+    }
+
+    #[test]
+    fn offsets_are_read() {
+        assert_eq!(
+            offsets(b"monotonic           1         5\nboottime           -1         0\n"),
+            Some((1_000_000_005, -1_000_000_000))
+        );
+        assert_eq!(offsets(b"monotonic 1 5\n"), None);
+    }
+
+    #[test]
+    fn devices_of_a_new_namespace_are_none() {
+        let text = b"Inter-|\n face |bytes\n    lo:  0 0\n sit0: 0\n  eth0: 1 2\n";
+        assert_eq!(devices(text), ["eth0"]);
+        assert!(loopback_is_up(b"  |-- 127.0.0.1\n"));
+        assert!(!loopback_is_up(b""));
+    }
+}
