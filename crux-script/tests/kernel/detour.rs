@@ -65,10 +65,11 @@ fn all_are_well(waiting: Waiting, deaths: impl IntoIterator<Item = Death>) {
 
 #[test]
 fn a_task_notices_nothing_of_a_tracer_that_lives() {
-    for waiting in ALL {
+    let ways = [Death::Never, Death::NeverButStops];
+    for (waiting, way) in ALL.into_iter().flat_map(|it| ways.map(|way| (it, way))) {
         let mut workload = Workload::start(waiting);
         let tracer = child(|| {
-            Tracer::run(workload.pid, Death::Never, || ());
+            Tracer::run(workload.pid, way, || ());
             0
         });
         let status = wait(tracer);
@@ -79,7 +80,7 @@ fn a_task_notices_nothing_of_a_tracer_that_lives() {
         let smaps = fs::read_to_string(format!("/proc/{}/status", workload.pid)).unwrap();
         assert!(smaps.contains("TracerPid:\t0"), "{smaps}");
         workload.release();
-        is_well(&workload, "a tracer that lives");
+        is_well(&workload, way);
     }
 }
 

@@ -36,8 +36,10 @@ pub(crate) enum Death {
     ScratchBack,
     /// Nothing is left to do; it has not detached.
     Done,
-    /// It does not die.
+    /// It does not die: it detaches.
     Never,
+    /// It does not die, and stops the task once more before it detaches.
+    NeverButStops,
 }
 
 /// The script of a dump, and where its answers are.
@@ -153,6 +155,9 @@ impl Tracer {
         );
         it.through(&detour.unwrap(), &questions, &at_death);
         it.dies(Death::Done);
+        if death == Death::NeverButStops {
+            it.stop_again();
+        }
         ptrace::detach(pid, None).unwrap();
         it.steps
     }
@@ -205,7 +210,7 @@ impl Tracer {
         loop {
             if self.steps == last {
                 at_death();
-                self.stop_stepping();
+                self.stop_again();
                 self.dies(Death::Steps(last));
             }
             let before = ptrace::getregs(self.pid).unwrap();
@@ -217,7 +222,7 @@ impl Tracer {
             );
             // KERNEL: who steps over a popf makes the kernel take the trap flag for the task's own.
             if self.read(before.rip, 1) == [POPF] {
-                self.stop_stepping();
+                self.stop_again();
             }
             let now = ptrace::getregs(self.pid).unwrap();
             if detour.has_left(&now) {
@@ -232,7 +237,7 @@ impl Tracer {
 
     /// KERNEL: the death of a tracer leaves the trap flag set; letting the task go on
     /// towards a stop clears it.
-    fn stop_stepping(&self) {
+    fn stop_again(&self) {
         ptrace::interrupt(self.pid).unwrap();
         ptrace::cont(self.pid, None).unwrap();
         wait(self.pid);

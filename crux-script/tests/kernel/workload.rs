@@ -163,9 +163,15 @@ impl Workload {
 
     /// Until it is in its call, or computes.
     pub(crate) fn until_waiting(&self) {
-        while !self.is_waiting() {
+        while !self.is_waiting() && !self.has_ended() {
             std::thread::yield_now();
         }
+    }
+
+    /// It has found a fault before it was released.
+    fn has_ended(&self) -> bool {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        text.contains(") Z ")
     }
 
     fn is_waiting(&self) -> bool {
@@ -205,7 +211,7 @@ impl Workload {
             Waiting::Suspend => self.signal(),
             Waiting::Compute => {
                 let count = shared.get(COUNT);
-                while shared.get(COUNT) < count + 100 {
+                while shared.get(COUNT) < count + 100 && !self.has_ended() {
                     std::thread::yield_now();
                 }
                 shared.set(DONE, 1);
