@@ -239,3 +239,7 @@ impl Detour {
         registers
     }
 }
+
+#[cfg(test)]
+#[path = "detour_test.rs"]
+mod tests;
