@@ -62,6 +62,7 @@ fn rebuild(mounts: &Mounts) {
         outside: Vec::new(),
         pinning: Pinning::NotWanted,
         descriptors: 1024,
+        procs: Vec::new(),
         fill: &mut fill,
     };
     let built = execute(&plan, setup).unwrap_or_else(|error| panic!("{error}"));

@@ -20,8 +20,17 @@ pub struct Options {
     #[arg(long, value_name = "DIR", required_unless_present = "check")]
     pub images: Option<PathBuf>,
     /// Restore the mount namespaces only, without tasks.
-    #[arg(long, required_unless_present = "check")]
+    #[arg(long)]
     pub mounts_only: bool,
+    /// Leave once all tasks run, instead of waiting for the first and passing its exit status on.
+    #[arg(long, conflicts_with = "mounts_only")]
+    pub detach: bool,
+    /// Write the number of the first task, as it is here, to FILE.
+    #[arg(long, value_name = "FILE", conflicts_with = "mounts_only")]
+    pub pidfile: Option<PathBuf>,
+    /// Leave all tasks stopped (kill -CONT lets them go on).
+    #[arg(long, conflicts_with = "mounts_only")]
+    pub leave_stopped: bool,
     /// The container's root directory on this host.
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
@@ -33,7 +42,7 @@ pub struct Options {
     #[arg(long, value_name = "SOURCE:TARGET", value_parser = slave_mount_map)]
     pub slave_mount_map: Vec<SlaveMountMap>,
     /// Keep the restored mount namespace alive as a file that nsenter --mount=FILE can enter.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "mounts_only")]
     pub pin: Option<PathBuf>,
     /// Print the plan and change nothing.
     #[arg(long)]
@@ -49,7 +58,7 @@ pub struct Options {
     #[arg(long)]
     pub json: bool,
     /// A command to run inside the restored namespace; its exit status is passed on.
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", requires = "mounts_only")]
     pub command: Vec<OsString>,
 }
 

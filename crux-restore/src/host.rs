@@ -4,6 +4,7 @@
 
 use crate::failure::{Exit, Failure, OrExit};
 use crux_mount::mountinfo::{self, Entry};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -18,6 +19,15 @@ pub(crate) fn open_table() -> Result<OwnedFd, Failure> {
     let file =
         file.map_err(|error| Failure::new(Exit::Lacking, format_args!("open {PATH}: {error}")))?;
     Ok(file.into())
+}
+
+/// /proc, as this process sees it.
+pub(crate) fn open_proc() -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, "/proc", flags, Mode::empty()).map_err(|errno| {
+        let cause = std::io::Error::from(errno);
+        Failure::new(Exit::Lacking, format_args!("open /proc: {cause}"))
+    })
 }
 
 /// The table of the mount namespace that this process is in.

@@ -136,7 +136,8 @@ fn go_inside(inside: &Inside) -> Result<(), SysError> {
     sys::close_on_exec_from(3)
 }
 
-fn wait(pid: Pid) -> Result<u8, String> {
+/// How a child ends, as a shell says it.
+pub(crate) fn wait(pid: Pid) -> Result<u8, String> {
     loop {
         match waitpid(Some(pid), WaitOptions::empty()) {
             Ok(Some((_, status))) => {
@@ -145,7 +146,7 @@ fn wait(pid: Pid) -> Result<u8, String> {
                 return Ok(u8::try_from(code).unwrap_or(u8::MAX));
             }
             Ok(None) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(format!("wait for the command: waitpid: {}", text(errno))),
+            Err(errno) => return Err(format!("wait for process {pid}: waitpid: {}", text(errno))),
         }
     }
 }

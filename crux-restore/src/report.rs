@@ -4,10 +4,12 @@
 
 use crate::cli::Options;
 use crate::failure::{Exit, Failure};
-use crate::roles::message::Verified;
+use crate::roles::message::{Delivery, Verified};
+use crate::tasks::plan::TaskPlan;
 use crux_image::mounts::{External, Mounts, Origin};
 use crux_image::path::Escaped;
 use crux_mount::plan::Plan;
+use crux_script::Purpose;
 use serde_json::json;
 use std::io::{ErrorKind, Write as _};
 
@@ -29,10 +31,20 @@ fn remark(text: std::fmt::Arguments<'_>) {
 }
 
 /// The plan that would be run, and what its numbers stand for.
-pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) -> String {
+pub(crate) fn dry_run(
+    plan: &Plan,
+    mounts: &Mounts,
+    tasks: Option<&TaskPlan>,
+    options: &Options,
+) -> String {
     if options.json {
         let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
-        return format!("{}\n", json!({ "dry_run": true, "steps": steps }));
+        let lines = tasks.map(|plan| plan.arena.listing(Purpose::Restore).to_string());
+        let lines: Vec<_> = lines.iter().flat_map(|text| text.lines()).collect();
+        return format!(
+            "{}\n",
+            json!({ "dry_run": true, "steps": steps, "lines": lines })
+        );
     }
     let origins = mounts.origins.iter().enumerate();
     let origins = origins.map(|(at, origin)| match origin {
@@ -49,7 +61,10 @@ pub(crate) fn dry_run(plan: &Plan, mounts: &Mounts, options: &Options) -> String
         format!("{:>5}  {path}\n", format!("{}:{}", ns.0, at.0))
     });
     let (origins, every): (String, String) = (origins.collect(), every.collect());
-    format!("{plan}\nOrigins:\n{origins}\nMounts:\n{every}")
+    let tasks = tasks.map_or_else(String::new, |plan| {
+        format!("\nTasks:\n{}", plan.arena.listing(Purpose::Restore))
+    });
+    format!("{plan}\nOrigins:\n{origins}\nMounts:\n{every}{tasks}")
 }
 
 /// What was restored, with how many ptys whose masters are held. A command's own output
@@ -84,6 +99,33 @@ pub(crate) fn restored(
                  this program held their masters"
             ));
         }
+    }
+    Ok(())
+}
+
+/// What runs now. People get it on stderr, and only where nothing else is said there later.
+pub(crate) fn released(
+    options: &Options,
+    verified: Verified,
+    delivery: &Delivery,
+    pid: u32,
+) -> Result<(), Failure> {
+    let Delivery {
+        processes, threads, ..
+    } = delivery;
+    let Verified { namespaces, mounts } = verified;
+    if options.json {
+        return say(&format!(
+            "{}\n",
+            json!({ "restored": { "namespaces": namespaces, "mounts": mounts, "verified": true,
+                "processes": processes, "threads": threads, "pid": pid } })
+        ));
+    }
+    if options.detach {
+        remark(format_args!(
+            "restored and verified {processes} process(es) with {threads} thread(s) and {mounts} \
+             mounts; the first is process {pid}"
+        ));
     }
     Ok(())
 }

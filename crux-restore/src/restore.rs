@@ -11,8 +11,11 @@ use crate::roles::message::{
     Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Then, Verified, bound,
     printable,
 };
-use crate::roles::{builder, forker, planner, spec};
-use crate::{capabilities, host, report};
+use crate::roles::{builder, forker, planner, spec, tracer};
+use crate::tasks::compile::Machine;
+use crate::tasks::machine;
+use crate::tasks::restore::{Crew, Holdings, Order};
+use crate::{capabilities, host, report, tasks};
 use crux_image::directory::Members;
 use crux_image::member::MemberKind;
 use crux_mount::exec::Built;
@@ -38,14 +41,36 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return dry_run(options, patience);
     }
     let outer = privilege::prepare(options)?;
+    let machine = machine::observe();
     let descriptors = host::raise_descriptor_limit();
-    let mut roles = Roles::start(options, patience, outer, descriptors)?;
-    roles.give_image(options, patience)?;
-    // From here on nothing is opened.
+    let tracer = start_tracer(options, patience)?;
+    if tracer.is_some() {
+        // What is left of a restore that fails is waited for.
+        become_subreaper()?;
+    }
+    let mut roles = Roles::start(options, patience, outer, &machine, descriptors)?;
+    let holdings = roles.give_image(options, patience)?;
+    let Some(tracer) = tracer else {
+        return mounts_only(options, roles);
+    };
+    let restored = with_tasks(options, roles, tracer, holdings);
+    if restored.is_err() {
+        tasks::restore::reap();
+    }
+    restored
+}
+
+/// From here on nothing is opened.
+fn shut() -> Result<(), Failure> {
     let filter = spec::supervisor_filter().compile().or_exit(Exit::Undone)?;
     crux_role::confine(spec::SUPERVISOR, Bounding::Dropped).or_exit(Exit::Undone)?;
-    filter.install().or_exit(Exit::Undone)?;
-    let (built, done) = roles.build()?;
+    filter.install().or_exit(Exit::Undone)
+}
+
+fn mounts_only(options: &Options, mut roles: Roles) -> Result<ExitCode, Failure> {
+    shut()?;
+    let task = roles.plan()?;
+    let (built, done) = roles.build(task, None)?;
     let Roles {
         mut planner,
         builder,
@@ -71,9 +96,55 @@ fn check(options: &Options) -> Result<ExitCode, Failure> {
     })
 }
 
+fn with_tasks(
+    options: &Options,
+    mut roles: Roles,
+    tracer: Role,
+    holdings: Holdings,
+) -> Result<ExitCode, Failure> {
+    shut()?;
+    let task = roles.plan()?;
+    let order = tasks::restore::order(&mut roles.planner, &mut roles.forker)?;
+    let (built, done) = roles.build(task, Some(&order))?;
+    let Roles {
+        mut planner,
+        builder,
+        forker,
+    } = roles;
+    builder.end();
+    let verified = verify(&mut planner, &built, done)?;
+    let crew = Crew {
+        planner,
+        forker,
+        tracer,
+    };
+    tasks::restore::run(options, crew, order, &built, verified, holdings)
+}
+
+/// The tracer is the first: it is to end before those whose children it traces.
+fn start_tracer(options: &Options, patience: Duration) -> Result<Option<Role>, Failure> {
+    if options.mounts_only {
+        return Ok(None);
+    }
+    let spec = spec::tracer(patience).or_exit(Exit::Undone)?;
+    let mut tracer = start(spec, |channel| tracer::work(options, channel))?;
+    tracer.ready().or_exit(Exit::Undone)?;
+    Ok(Some(tracer))
+}
+
+fn become_subreaper() -> Result<(), Failure> {
+    let own = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(own)).map_err(|errno| {
+        let cause = std::io::Error::from(errno);
+        let call = "prctl(PR_SET_CHILD_SUBREAPER)";
+        Failure::new(Exit::Undone, format_args!("begin: {call}: {cause}"))
+    })
+}
+
 /// A plan takes no privilege to make.
 fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
-    let mut planner = start_planner(options, patience, None)?;
+    let machine = machine::observe();
+    let mut planner = start_planner(options, patience, None, &machine)?;
     planner.ready().or_exit(Exit::Undone)?;
     let members = open(options)?;
     send_image(&mut planner, None, members.files())?;
@@ -96,20 +167,22 @@ impl Roles {
         options: &Options,
         patience: Duration,
         outer: Option<Outer>,
+        machine: &Machine,
         descriptors: u64,
     ) -> Result<Self, Failure> {
         let spec = spec::builder(patience).or_exit(Exit::Undone)?;
-        let grounds = Grounds::now();
         let before = builder::Before {
-            grounds,
+            grounds: Grounds::now(),
             descriptors,
         };
+        let forker = match options.mounts_only {
+            true => spec::forker(patience),
+            false => spec::forker_of_tasks(patience),
+        };
         let mut roles = Self {
-            planner: start_planner(options, patience, outer)?,
+            planner: start_planner(options, patience, outer, machine)?,
             builder: start(spec, |channel| builder::work(options, &before, channel))?,
-            forker: start(spec::forker(patience), |channel| {
-                forker::work(options, channel)
-            })?,
+            forker: start(forker, |channel| forker::work(options, channel))?,
         };
         for role in [&mut roles.planner, &mut roles.builder, &mut roles.forker] {
             role.ready().or_exit(Exit::Undone)?;
@@ -118,7 +191,7 @@ impl Roles {
     }
 
     /// Opens the image, once for each that reads it: descriptors share their offset.
-    fn give_image(&mut self, options: &Options, patience: Duration) -> Result<(), Failure> {
+    fn give_image(&mut self, options: &Options, patience: Duration) -> Result<Holdings, Failure> {
         let host = host::open_table()?;
         let members = open(options)?;
         send_image(&mut self.planner, Some(host.as_fd()), members.files())?;
@@ -131,19 +204,30 @@ impl Roles {
             let longer = patience + Duration::from_secs(data / DATA_PER_SECOND);
             self.builder.wait_for(Some(longer)).or_exit(Exit::Undone)?;
         }
-        Ok(())
+        let pages = members.files().find(|(kind, _)| *kind == MemberKind::Pages);
+        let pages = pages.map(|(_, file)| file.try_clone_to_owned());
+        let pages = pages.transpose().or_exit(Exit::Undone)?;
+        let proc = host::open_proc()?;
+        Ok(Holdings { pages, proc })
     }
 
-    /// From the plan to what was built.
-    fn build(&mut self) -> Result<(Built, Done), Failure> {
+    /// The task of the builder, as it is.
+    fn plan(&mut self) -> Result<Vec<u8>, Failure> {
         match planned(&mut self.planner)? {
             Planned::Task => {}
             Planned::Shown(_) => return Err(out_of_turn("planner")),
         }
         let task = self.planner.receive_bytes(bound(TASK, 0));
-        self.builder
-            .send_bytes(&task.or_exit(Exit::Undone)?)
-            .or_exit(Exit::Undone)?;
+        task.or_exit(Exit::Undone)
+    }
+
+    /// From the plan to what was built.
+    fn build(&mut self, task: Vec<u8>, order: Option<&Order>) -> Result<(Built, Done), Failure> {
+        self.builder.send_bytes(&task).or_exit(Exit::Undone)?;
+        if let Some(order) = order {
+            let procs: Vec<_> = order.procs.iter().map(|fd| fd.as_fd()).collect();
+            self.builder.send(&(), &procs).or_exit(Exit::Undone)?;
+        }
         let answer = self.builder.receive::<Answer<Done>>(bound(FACTS, BUILT));
         let (done, descriptors) = answer.or_exit(Exit::Undone)?;
         let done = done.map_err(Failure::from)?;
@@ -163,9 +247,12 @@ fn start_planner(
     options: &Options,
     patience: Duration,
     outer: Option<Outer>,
+    machine: &Machine,
 ) -> Result<Role, Failure> {
     let spec = spec::planner(patience).or_exit(Exit::Undone)?;
-    start(spec, |channel| planner::work(options, outer, channel))
+    start(spec, |channel| {
+        planner::work(options, outer, machine, channel)
+    })
 }
 
 fn open(options: &Options) -> Result<Members, Failure> {

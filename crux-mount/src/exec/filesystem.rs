@@ -108,7 +108,11 @@ fn current(kind: NamespaceKind, proc: BorrowedFd<'_>) -> Result<OwnedFd, StepErr
 
 /// A detached mount of a new superblock, still writable.
 fn make(own: &OwnFileSystem) -> Result<OwnedFd, StepError> {
-    let fs = sys::fsopen(own.fs_type.name())?;
+    finish(sys::fsopen(own.fs_type.name())?, own)
+}
+
+/// The same, where the context was begun elsewhere.
+pub(super) fn finish(fs: OwnedFd, own: &OwnFileSystem) -> Result<OwnedFd, StepError> {
     sys::fsconfig_string(&fs, b"source", &own.source)?;
     configure(fs.as_fd(), own.flags, &own.options)?;
     sys::fsconfig_create(&fs)?;

@@ -20,6 +20,7 @@ use crate::plan::{Plan, Slot, Step};
 use crate::sys::{self, Open};
 use crux_image::mounts::{
     FsOption, KernelFs, MountIndex, Mounts, NamespaceIndex, Origin, OriginIndex, OwnFileSystem,
+    OwnFsType,
 };
 use crux_image::path::RelPath;
 use place::Place;
@@ -66,6 +67,9 @@ pub struct Setup<'a> {
     pub pinning: Pinning,
     /// How many descriptors this process may have (`RLIMIT_NOFILE`).
     pub descriptors: u64,
+    /// Contexts of proc file systems (fsopen(2)) that were begun in the pid namespace that they are to
+    /// show: one for each proc of the container's own, or none where they show the caller's.
+    pub procs: Vec<OwnedFd>,
     /// How contents get into a file system.
     pub fill: &'a mut Fill<'a>,
 }
@@ -81,6 +85,8 @@ pub struct Built {
     pub net: Option<OwnedFd>,
     /// The ipc namespace that was made for an mqueue, if one was.
     pub ipc: Option<OwnedFd>,
+    /// The user namespaces, in the order of the image.
+    pub users: Vec<OwnedFd>,
 }
 
 /// One mount namespace that a plan has made.
@@ -234,7 +240,13 @@ impl<'a> Executor<'a> {
                 let (user, namespace) = (self.users.get(user), self.place.descriptor(namespace)?);
                 filesystem::make_in_user_namespace(own, user.as_fd(), namespace)?
             }
-            _ => self.contexts.make(own)?,
+            _ => match (own.fs_type, self.setup.procs.pop()) {
+                (OwnFsType::Proc, Some(begun)) => filesystem::finish(begun, own)?,
+                (_, begun) => {
+                    self.setup.procs.extend(begun);
+                    self.contexts.make(own)?
+                }
+            },
         };
         let identity = user.map(|(user, _)| self.users.root_of(user));
         filesystem::as_identity(identity, || {
@@ -293,6 +305,7 @@ impl<'a> Executor<'a> {
             terminals: self.terminals,
             net,
             ipc,
+            users: self.users.release(),
         })
     }
 }

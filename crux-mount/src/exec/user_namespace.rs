@@ -35,6 +35,11 @@ pub(super) struct Identity {
 }
 
 impl UserNamespaces {
+    /// The namespaces themselves.
+    pub(super) fn release(self) -> Vec<OwnedFd> {
+        self.made
+    }
+
     /// Parents before children, as in the image.
     pub(super) fn make(records: &[UserNamespace], proc: BorrowedFd<'_>) -> Result<Self, StepError> {
         let mut made: Vec<OwnedFd> = Vec::new();

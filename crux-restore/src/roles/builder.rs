@@ -37,13 +37,18 @@ pub(crate) fn work(
     let (image, files) = channel.receive::<Image>(bound(SMALL, MemberKind::ALL.len()))?;
     let members = image.members.into_iter().zip(files).collect();
     let (task, _) = channel.receive::<Task>(bound(TASK, 0))?;
-    match build(options, before, members, task) {
+    let procs = match options.mounts_only {
+        true => Vec::new(),
+        false => channel.receive::<()>(bound(SMALL, PROCS))?.1,
+    };
+    match build(options, before, members, task, procs) {
         Ok((built, facts)) => {
             let done = Done {
                 namespaces: built.namespaces.len() as u32,
                 terminals: built.terminals.len() as u32,
                 net: built.net.is_some(),
                 ipc: built.ipc.is_some(),
+                users: built.users.len() as u32,
                 facts,
             };
             let all: Vec<BorrowedFd<'_>> = in_order(&built).collect();
@@ -62,13 +67,15 @@ fn in_order(built: &Built) -> impl Iterator<Item = BorrowedFd<'_>> {
         .chain(built.terminals.iter().map(|fd| fd.as_fd()))
         .chain(built.net.iter().map(|fd| fd.as_fd()))
         .chain(built.ipc.iter().map(|fd| fd.as_fd()))
+        .chain(built.users.iter().map(|fd| fd.as_fd()))
 }
 
 /// What the builder has handed over; none if the numbers do not fit.
 pub(crate) fn unpack(done: &Done, descriptors: Vec<OwnedFd>) -> Option<Built> {
     let (namespaces, terminals) = (done.namespaces as usize, done.terminals as usize);
-    let more = usize::from(done.net) + usize::from(done.ipc);
-    let wanted = namespaces.checked_mul(3)?.checked_add(terminals)? + more;
+    let more = usize::from(done.net) + usize::from(done.ipc) + done.users as usize;
+    let wanted = namespaces.checked_mul(3)?.checked_add(terminals)?;
+    let wanted = wanted.checked_add(more)?;
     if wanted != descriptors.len() || namespaces == 0 {
         return None;
     }
@@ -88,8 +95,12 @@ pub(crate) fn unpack(done: &Done, descriptors: Vec<OwnedFd>) -> Option<Built> {
         terminals: next.by_ref().take(terminals).collect(),
         net: if done.net { next.next() } else { None },
         ipc: if done.ipc { next.next() } else { None },
+        users: next.collect(),
     })
 }
+
+/// More proc file systems than any container has.
+pub(crate) const PROCS: usize = 100;
 
 type Facts = Vec<Option<crux_mount::verify::External>>;
 
@@ -98,6 +109,7 @@ fn build(
     before: &Before,
     members: Vec<(u32, OwnedFd)>,
     task: Task,
+    procs: Vec<OwnedFd>,
 ) -> Result<(Built, Facts), Failure> {
     let Task { mounts, steps } = task;
     // TRUST: whoever made the task may have been taken over by the image.
@@ -128,6 +140,7 @@ fn build(
             None => Pinning::NotWanted,
         },
         descriptors: before.descriptors,
+        procs,
         fill: &mut fill,
     };
     privilege::as_root_of_files()?;

@@ -1,18 +1,90 @@
-//! The forker: pins the restored namespace, and makes COMMAND.
+//! The forker: pins the restored namespace and makes COMMAND, or makes the first task.
 //!
 //! Kind: effect. It has no filter and keeps the caller's bounding set, because
-//! COMMAND inherits both. So it reads nothing of an image: what it gets are
-//! descriptors and two flags.
+//! COMMAND and tasks inherit both. So it reads nothing of an image: what it gets are
+//! descriptors, numbers and flags.
 
-use super::message::{Answer, Refusal, Release, SMALL, Then, bound};
+use super::builder::PROCS;
+use super::message::{Answer, Outset, Refusal, Release, Released, SMALL, Then, bound};
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::release::{self, Inside};
+use crate::tasks::birth::{self, First};
+use crux_mount::sys;
 use crux_role::{Channel, ChannelError};
-use std::os::fd::OwnedFd;
+use rustix::process::Pid;
+use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 /// Everything that the forker does. It ends where the supervisor has gone.
 pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
+    match options.mounts_only {
+        true => mounts(options, channel),
+        false => tasks(options, channel),
+    }
+}
+
+/// More descriptors than the first task is born with.
+const DESCRIPTORS: usize = 100_000;
+
+fn tasks(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
+    let (outset, _) = channel.receive::<Outset>(bound(SMALL, 0))?;
+    let begun = begin(outset).or_exit(Exit::Undone);
+    let procs = begun.as_ref().map_or(&[][..], Vec::as_slice);
+    let procs: Vec<_> = procs.iter().map(|fd| fd.as_fd()).collect();
+    let answer: Answer<()> = begun
+        .as_ref()
+        .map(drop)
+        .map_err(|failure| Refusal::from(Failure::new(failure.exit, &failure.message)));
+    channel.send(&answer, &procs)?;
+    drop(begun);
+    let (first, mut descriptors) = channel.receive::<First>(bound(SMALL, DESCRIPTORS))?;
+    if descriptors.is_empty() {
+        return Ok(());
+    }
+    let memory = descriptors.remove(0);
+    let born = birth::first(memory.as_fd(), &first, descriptors);
+    drop(memory);
+    let pid = born.as_ref().ok().copied();
+    let born = born.map(i32::unsigned_abs).or_exit(Exit::Undone);
+    channel.send(&born.map_err(Refusal::from), &[])?;
+    let (released, _) = channel.receive::<Released>(bound(SMALL, 0))?;
+    let Some(pid) = pid.and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    channel.send(&write_pid(options, pid).map_err(Refusal::from), &[])?;
+    match released {
+        Released::Leave => Ok(()),
+        Released::Wait => {
+            let code = release::wait(pid).or_exit(Exit::Uncertain);
+            channel.send::<Answer<u8>>(&code.map_err(Refusal::from), &[])
+        }
+    }
+}
+
+/// The pid namespace of the first task, which is its first process when it is born; and proc file
+/// systems that show it, to be finished where they are mounted.
+fn begin(outset: Outset) -> Result<Vec<OwnedFd>, sys::SysError> {
+    if outset.pid {
+        sys::unshare_pid_namespace_of_children()?;
+    }
+    // KERNEL: the context takes the namespace of the opener's children.
+    let procs = (outset.procs as usize).min(PROCS);
+    (0..procs).map(|_| sys::fsopen("proc")).collect()
+}
+
+fn write_pid(options: &Options, pid: Pid) -> Result<(), Failure> {
+    let Some(file) = &options.pidfile else {
+        return Ok(());
+    };
+    fs::write(file, format!("{pid}\n")).map_err(|error| {
+        let file = file.display();
+        let what = format!("write {file}: {error}; the tasks run, the first is process {pid}");
+        Failure::new(Exit::Uncertain, what)
+    })
+}
+
+fn mounts(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
     let (release, descriptors) = channel.receive::<Release>(bound(SMALL, 4))?;
     let Some(inside) = unpack(release, descriptors) else {
         return Ok(());

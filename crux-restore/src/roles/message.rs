@@ -54,6 +54,7 @@ pub(crate) struct Done {
     pub terminals: u32,
     pub net: bool,
     pub ipc: bool,
+    pub users: u32,
     pub facts: Vec<Option<External>>,
 }
 
@@ -84,6 +85,63 @@ pub(crate) enum Then {
     Command,
     /// Take the pin away again, for this cause.
     Undo(String),
+}
+
+/// To the forker, where there are tasks: what the builder needs of it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Outset {
+    /// Make the pid namespace of the first task.
+    pub pid: bool,
+    /// How many proc file systems of it are to be begun; they come back with the answer.
+    pub procs: u32,
+}
+
+/// From the planner, where there are tasks: what the supervisor has to know of their plan,
+/// which follows, for the tracer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub base: u64,
+    pub birth: crate::tasks::plan::Birth,
+    pub inherited: Vec<crate::tasks::plan::Inherited>,
+    pub processes: u64,
+    pub threads: u64,
+    /// What the forker is told first.
+    pub outset: Outset,
+}
+
+/// To the tracer, with a descriptor of /proc; a [`crate::tasks::plan::TaskPlan`] follows.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Tracing {}
+
+/// From the tracer, with the arena's memory and the gate of the first task.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Linked {
+    /// Bytes of the memory.
+    pub length: u64,
+    /// The address of the first task's first line.
+    pub line: u64,
+}
+
+/// To the tracer: the first task is there.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Traced {
+    pub pid: u32,
+}
+
+/// From the tracer, with `maps` and `status` of each process: nothing is left but to let them go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Followed {
+    /// Processes and their numbers, as the caller sees them.
+    pub processes: Vec<(crux_image::tasks::ProcessIndex, u32)>,
+}
+
+/// To the forker: all tasks live on their own.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Released {
+    /// Wait for the first, and say how it ended.
+    Wait,
+    /// Leave.
+    Leave,
 }
 
 /// Bytes of records whose size does not depend on the image, and of causes.

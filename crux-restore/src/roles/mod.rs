@@ -2,10 +2,11 @@
 //!
 //! `spec` (pure) is what each holds, `message` what they say to each other;
 //! `planner` decodes the image and judges what came of it, `builder` changes the
-//! kernel, `forker` makes COMMAND. The supervisor is `restore`.
+//! kernel, `forker` makes COMMAND or the first task, `tracer` follows tasks. The supervisor is `restore`.
 
 pub(crate) mod builder;
 pub(crate) mod forker;
 pub(crate) mod message;
 pub(crate) mod planner;
 pub mod spec;
+pub(crate) mod tracer;

@@ -3,17 +3,23 @@
 //! Kind: shell, with no privilege at all. It reads descriptors that it is
 //! given, and opens nothing.
 
-use super::message::{Answer, Image, Planned, Refusal, Restored, SMALL, Task, Verified, bound};
+use super::message::{
+    Answer, Delivery, Followed, Image, Outset, Planned, Refusal, Restored, SMALL, Task, Verified,
+    bound,
+};
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, GrantError};
 use crate::privilege::Outer;
-use crate::{host, report};
+use crate::tasks::compile::{Machine, compile};
+use crate::tasks::plan::TaskPlan;
+use crate::{host, report, tasks};
 use crux_image::contents::ContentsReader;
 use crux_image::directory::{ImageReader, Members};
 use crux_image::error::ImageError;
 use crux_image::member::MemberKind;
-use crux_image::mounts::{Contents, Mounts, Origin};
+use crux_image::mounts::{Contents, Mounts, Origin, OwnFsType};
+use crux_image::tasks::Tasks;
 use crux_mount::plan::{Plan, plan};
 use crux_mount::simulate::simulate;
 use crux_mount::{mountinfo, verify};
@@ -29,33 +35,122 @@ const NAMESPACES: usize = 10_000;
 pub(crate) fn work(
     options: &Options,
     outer: Option<Outer>,
+    machine: &Machine,
     channel: &Channel,
 ) -> Result<(), ChannelError> {
     let most = MemberKind::ALL.len() + 1;
     let (image, files) = channel.receive::<Image>(bound(SMALL, most))?;
     let mut files = files.into_iter();
     let host = if options.dry_run { None } else { files.next() };
-    match prepare(options, &image, files, host) {
+    match prepare(options, machine, &image, files, host) {
         Err(failure) => channel.send(&Answer::<Planned>::Err(failure.into()), &[]),
         Ok(Prepared::Shown(text)) => channel.send(&Answer::Ok(Planned::Shown(text)), &[]),
-        Ok(Prepared::Task(task, host)) => {
+        Ok(Prepared::Task(task, tasks, host)) => {
             channel.send(&Answer::Ok(Planned::Task), &[])?;
             channel.send(&task, &[])?;
+            if let Some((tasks, plan)) = &tasks {
+                channel.send(&delivery(tasks, &task.mounts, plan), &[])?;
+                channel.send(plan, &[])?;
+            }
             let (restored, tables) =
                 channel.receive::<Restored>(bound(super::message::FACTS, NAMESPACES))?;
             let verified = judge(&task.mounts, &restored, tables, host, outer);
+            channel.send(&verified.map_err(Refusal::from), &[])?;
+            let Some((tasks, _)) = tasks else {
+                return Ok(());
+            };
+            let (followed, files) = channel.receive::<Followed>(bound(SMALL, PROCESSES))?;
+            let verified = judge_tasks(&tasks, &followed, files);
             channel.send(&verified.map_err(Refusal::from), &[])
         }
     }
 }
 
+/// Files of as many processes as one machine has.
+const PROCESSES: usize = 1 << 20;
+
+type Compiled = Option<(Box<Tasks>, Box<TaskPlan>)>;
+
 enum Prepared {
     Shown(String),
-    Task(Task, host::Table),
+    Task(Task, Compiled, host::Table),
+}
+
+/// What the supervisor is told of a plan.
+fn delivery(tasks: &Tasks, mounts: &Mounts, plan: &TaskPlan) -> Delivery {
+    let procs = mounts
+        .origins
+        .iter()
+        .filter(|origin| matches!(origin, Origin::Own(own) if own.fs_type == OwnFsType::Proc));
+    let pid = plan.birth.new.pid;
+    Delivery {
+        base: plan.base,
+        birth: plan.birth.clone(),
+        inherited: plan.inherited.clone(),
+        processes: tasks.processes.len() as u64,
+        threads: plan.threads.len() as u64,
+        outset: Outset {
+            pid,
+            procs: if pid { procs.count() as u32 } else { 0 },
+        },
+    }
+}
+
+/// Verification is not an option here either.
+fn judge_tasks(tasks: &Tasks, followed: &Followed, files: Vec<OwnedFd>) -> Result<(), Failure> {
+    let mut texts = Vec::with_capacity(files.len());
+    for file in files {
+        let mut text = Vec::new();
+        File::from(file).read_to_end(&mut text).map_err(|error| {
+            let what = "read what a restored process looks like";
+            Failure::new(Exit::Undone, format_args!("{what}: {error}"))
+        })?;
+        texts.push(text);
+    }
+    let differences = tasks::verify::differences(tasks, &followed.processes, &texts);
+    match differences.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(
+            Exit::Undone,
+            format_args!(
+                "verify the restored tasks: {count} differences from the image; \
+                 the restore is undone:\n  {}",
+                differences.join("\n  ")
+            ),
+        )),
+    }
+}
+
+/// The scripts of the tasks, where there are tasks to restore.
+fn compiled(
+    options: &Options,
+    machine: &Machine,
+    reader: &ImageReader,
+    mounts: &Mounts,
+) -> Result<Compiled, Failure> {
+    if options.mounts_only {
+        return Ok(None);
+    }
+    let tasks = reader.tasks(mounts).map_err(|error| refused(&error))?;
+    let tasks = tasks.ok_or_else(|| {
+        let images = options.images().display();
+        let hint = "it is one of mounts alone; give --mounts-only";
+        Failure::new(Exit::Usage, format_args!("find tasks in {images}: {hint}"))
+    })?;
+    let plan = compile(&tasks, mounts, machine).map_err(|obstacles| {
+        let lines: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "restore the tasks of the image here: {}",
+            lines.join("\n  ")
+        );
+        Failure::new(Exit::Lacking, message)
+    })?;
+    Ok(Some((Box::new(tasks), Box::new(plan))))
 }
 
 fn prepare(
     options: &Options,
+    machine: &Machine,
     image: &Image,
     files: impl Iterator<Item = OwnedFd>,
     host: Option<OwnedFd>,
@@ -68,14 +163,18 @@ fn prepare(
     let mounts = reader.mounts().map_err(|error| refused(&error))?;
     check_grants(&mounts, options)?;
     let plan = checked_plan(&mounts)?;
+    let tasks = compiled(options, machine, &reader, &mounts)?;
     if options.dry_run {
-        return Ok(Prepared::Shown(report::dry_run(&plan, &mounts, options)));
+        let tasks = tasks.as_ref().map(|(_, plan)| plan.as_ref());
+        return Ok(Prepared::Shown(report::dry_run(
+            &plan, &mounts, tasks, options,
+        )));
     }
     let host = host.ok_or_else(|| Failure::new(Exit::Undone, "see the host's mounts"))?;
     let host = host::Table::read(host)?;
     check_contents(&reader, &mounts)?;
     let steps = plan.steps().to_vec();
-    Ok(Prepared::Task(Task { mounts, steps }, host))
+    Ok(Prepared::Task(Task { mounts, steps }, tasks, host))
 }
 
 /// The builder enforces them; here a person learns early what is missing.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use Capability::{
     CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SETGID,
-    CAP_SETPCAP, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
+    CAP_SETPCAP, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
 };
 
 /// What the planner keeps.
@@ -30,6 +30,52 @@ pub const BUILDER: &[Capability] = &[
 ];
 /// What the forker keeps.
 pub const FORKER: &[Capability] = &[CAP_SYS_ADMIN, CAP_SYS_CHROOT];
+/// What the caller holds.
+pub const ALL: &[Capability] = &[
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_KILL,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETUID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_LINUX_IMMUTABLE,
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_NET_BROADCAST,
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_IPC_LOCK,
+    Capability::CAP_IPC_OWNER,
+    Capability::CAP_SYS_MODULE,
+    Capability::CAP_SYS_RAWIO,
+    Capability::CAP_SYS_CHROOT,
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_SYS_PACCT,
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_SYS_BOOT,
+    Capability::CAP_SYS_NICE,
+    Capability::CAP_SYS_RESOURCE,
+    Capability::CAP_SYS_TIME,
+    Capability::CAP_SYS_TTY_CONFIG,
+    Capability::CAP_MKNOD,
+    Capability::CAP_LEASE,
+    Capability::CAP_AUDIT_WRITE,
+    Capability::CAP_AUDIT_CONTROL,
+    Capability::CAP_SETFCAP,
+    Capability::CAP_MAC_OVERRIDE,
+    Capability::CAP_MAC_ADMIN,
+    Capability::CAP_SYSLOG,
+    Capability::CAP_WAKE_ALARM,
+    Capability::CAP_BLOCK_SUSPEND,
+    Capability::CAP_AUDIT_READ,
+    Capability::CAP_PERFMON,
+    Capability::CAP_BPF,
+    Capability::CAP_CHECKPOINT_RESTORE,
+];
+/// What the tracer keeps.
+pub const TRACER: &[Capability] = &[CAP_SYS_PTRACE, CAP_DAC_OVERRIDE];
 /// Those of them that open files of others; an operator who is not root opens with
 /// nothing but permissions of his own.
 pub const FILES: &[Capability] = &[CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN, CAP_FSETID];
@@ -73,6 +119,28 @@ pub(crate) fn forker(patience: Duration) -> Spec {
     }
 }
 
+/// The forker where there are tasks: they hold what it does, and give up what they are not to have.
+pub(crate) fn forker_of_tasks(patience: Duration) -> Spec {
+    Spec {
+        keep: ALL,
+        ..forker(patience)
+    }
+}
+
+/// The tracer.
+pub(crate) fn tracer(patience: Duration) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "tracer",
+        keep: TRACER,
+        bounding: Bounding::Dropped,
+        filter: Some(tracer_filter().compile()?),
+        stdio: Stdio::Errors,
+        // Landlock would forbid to trace what is not under the same rules.
+        files: Files::Unlimited,
+        patience,
+    })
+}
+
 /// Of the planner.
 pub fn planner_filter() -> Filter {
     let duplicate = libc::F_DUPFD_CLOEXEC as u32;
@@ -98,6 +166,19 @@ pub fn planner_filter() -> Filter {
 }
 
 const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
+
+/// Of the tracer.
+pub fn tracer_filter() -> Filter {
+    Filter::base().allow(&[
+        libc::SYS_memfd_create,
+        libc::SYS_openat,
+        libc::SYS_pipe2,
+        libc::SYS_pread64,
+        libc::SYS_ptrace,
+        libc::SYS_pwrite64,
+        libc::SYS_wait4,
+    ])
+}
 
 /// Of the supervisor, once the others are there and the image is open.
 pub fn supervisor_filter() -> Filter {
@@ -213,7 +294,12 @@ mod tests {
 
     #[test]
     fn every_filter_compiles() {
-        for filter in [planner_filter(), supervisor_filter(), builder_filter()] {
+        for filter in [
+            planner_filter(),
+            supervisor_filter(),
+            builder_filter(),
+            tracer_filter(),
+        ] {
             assert_eq!(filter.compile().unwrap(), filter.compile().unwrap());
         }
     }

@@ -6,7 +6,7 @@ use super::trace::TaskError;
 use crux_script::Linked;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::{Errno, pread, pwrite, write};
+use rustix::io::{Errno, pwrite, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 /// The memory of an arena.
@@ -37,20 +37,6 @@ impl ArenaMemory {
     /// How long it is.
     pub(crate) fn length(&self) -> u64 {
         self.length as u64
-    }
-
-    /// What it has become.
-    pub(crate) fn read(&self) -> Result<Vec<u8>, TaskError> {
-        let mut bytes = vec![0; self.length];
-        let mut done = 0;
-        while done < bytes.len() {
-            match pread(&self.file, &mut bytes[done..], done as u64) {
-                Ok(0) => return Err(named("pread(memfd)")(Errno::IO)),
-                Ok(more) => done += more,
-                Err(errno) => return Err(named("pread(memfd)")(errno)),
-            }
-        }
-        Ok(bytes)
     }
 }
 

@@ -1,14 +1,18 @@
 //! Tasks: from the record of an image to processes that run.
 //!
-//! `plan` is what the planner makes, and the roles carry out; `compile` (pure) makes it.
-//! `birth` is the forker's part, `memory` and `trace` are the tracer's (effects).
+//! `plan` is what the planner makes, and the roles carry out; `compile` (pure) makes it, knowing
+//! of the `machine` what is observed. `restore` is the supervisor's part, `birth` the forker's,
+//! `memory` and `trace` are the tracer's (effects); `verify` (pure) compares what came of it.
 
 pub(crate) mod birth;
 pub mod compile;
+pub(crate) mod machine;
 pub(crate) mod memory;
 pub mod plan;
+pub(crate) mod restore;
 pub(crate) mod sys;
 pub(crate) mod trace;
+pub(crate) mod verify;
 
 #[cfg(test)]
 mod tests;

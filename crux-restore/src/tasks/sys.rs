@@ -252,6 +252,17 @@ impl Rseq {
     }
 }
 
+/// The hard limit of a resource (getrlimit(2)); 0 for one that there is not.
+pub(crate) fn hard_limit(resource: u32) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is a local, which the kernel writes.
+    unsafe { libc::getrlimit(resource, &raw mut limit) };
+    limit.rlim_max
+}
+
 fn checked(result: libc::c_long) -> Result<libc::c_long, Errno> {
     match result {
         0.. => Ok(result),

@@ -12,6 +12,7 @@ mod settings;
 mod thread;
 
 pub(crate) use error::TaskError;
+#[cfg(test)]
 pub(crate) use follow::Tasks;
 pub(crate) use run::{Finished, carry_out};
 pub(crate) use thread::Leaving;

@@ -1,0 +1,48 @@
+//! What the compiler has to know of the machine and of whoever restores.
+//!
+//! Kind: effect. Of the process itself, before any image is open.
+
+use super::compile::Machine;
+use rustix::thread::capabilities;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+/// `RLIM_NLIMITS`.
+const RESOURCES: u32 = 16;
+
+/// What can be found out. What cannot is empty, and an obstacle where a task needs it.
+pub(crate) fn observe() -> Machine {
+    Machine {
+        vdso: vdso().unwrap_or_default(),
+        limits: limits(),
+        capabilities: capabilities(None).map_or(0, |sets| sets.permitted.bits()),
+    }
+}
+
+fn vdso() -> Option<Vec<u8>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let (start, end) = (number(start)?, number(end)?);
+    let mut bytes = vec![0; usize::try_from(end - start).ok()?];
+    let memory = File::open("/proc/self/mem").ok()?;
+    memory.read_exact_at(&mut bytes, start).ok()?;
+    Some(bytes)
+}
+
+fn limits() -> Vec<u64> {
+    (0..RESOURCES).map(super::sys::hard_limit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vdso_is_a_program_of_its_own() {
+        let machine = observe();
+        assert_eq!(machine.vdso.get(..4), Some(&b"\x7fELF"[..]));
+        assert_eq!(machine.limits.len(), 16);
+    }
+}

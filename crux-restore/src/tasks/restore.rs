@@ -1,0 +1,229 @@
+//! The supervisor's part of a restore with tasks: carries what the roles say and hold.
+//!
+//! Kind: shell. It decodes numbers and short words, no record of an image.
+
+use super::birth::First;
+use super::plan::{Inherited, NewNamespaces, Source};
+use crate::cli::Options;
+use crate::failure::{Exit, Failure, OrExit};
+use crate::report;
+use crate::roles::builder::PROCS;
+use crate::roles::message::{
+    Answer, Delivery, FACTS, Followed, Linked, Released, SMALL, TASK, Traced, Tracing, Verified,
+    bound,
+};
+use crux_image::mounts::{NamespaceIndex, UserNsIndex};
+use crux_mount::exec::Built;
+use crux_role::Role;
+use rustix::io::Errno;
+use rustix::process::WaitOptions;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+
+/// What there is besides roles.
+pub(crate) struct Holdings {
+    /// `pages.raw`, if the image has it.
+    pub(crate) pages: Option<OwnedFd>,
+    /// /proc, as the caller sees it.
+    pub(crate) proc: OwnedFd,
+}
+
+/// A plan of tasks on its way, and what was begun for it.
+pub(crate) struct Order {
+    delivery: Delivery,
+    plan: Vec<u8>,
+    /// Proc file systems of the first task's pid namespace.
+    pub(crate) procs: Vec<OwnedFd>,
+}
+
+/// Takes the plan from the planner, and has the forker make what the builder needs.
+pub(crate) fn order(planner: &mut Role, forker: &mut Role) -> Result<Order, Failure> {
+    let delivery = planner.receive::<Delivery>(bound(SMALL, 0));
+    let (delivery, _) = delivery.or_exit(Exit::Undone)?;
+    let plan = planner
+        .receive_bytes(bound(TASK, 0))
+        .or_exit(Exit::Undone)?;
+    let outset = delivery.outset;
+    forker.send(&outset, &[]).or_exit(Exit::Undone)?;
+    let (begun, procs) = forker
+        .receive::<Answer<()>>(bound(SMALL, PROCS))
+        .or_exit(Exit::Undone)?;
+    begun.map_err(Failure::from)?;
+    Ok(Order {
+        delivery,
+        plan,
+        procs,
+    })
+}
+
+/// The roles that restore tasks.
+pub(crate) struct Crew {
+    pub(crate) planner: Role,
+    pub(crate) forker: Role,
+    pub(crate) tracer: Role,
+}
+
+/// From the mounts, which are there, to tasks that run.
+pub(crate) fn run(
+    options: &Options,
+    crew: Crew,
+    order: Order,
+    built: &Built,
+    mounts: Verified,
+    holdings: Holdings,
+) -> Result<ExitCode, Failure> {
+    let Crew {
+        mut planner,
+        mut forker,
+        mut tracer,
+    } = crew;
+    let pid = bring_up(&mut forker, &mut tracer, &order, built, holdings)?;
+    let (followed, files) = tracer
+        .receive::<Answer<Followed>>(bound(FACTS, FILES))
+        .or_exit(Exit::Undone)?;
+    let followed = followed.map_err(Failure::from)?;
+    let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+    planner.send(&followed, &files).or_exit(Exit::Undone)?;
+    let (verified, _) = planner
+        .receive::<Answer<()>>(bound(SMALL, 0))
+        .or_exit(Exit::Undone)?;
+    verified.map_err(Failure::from)?;
+    planner.end();
+    report::released(options, mounts, &order.delivery, pid)?;
+    release(options, forker, tracer)
+}
+
+/// Files of as many processes as one machine has.
+const FILES: usize = 1 << 20;
+
+/// From the plan to a first task that the tracer follows.
+fn bring_up(
+    forker: &mut Role,
+    tracer: &mut Role,
+    order: &Order,
+    built: &Built,
+    holdings: Holdings,
+) -> Result<u32, Failure> {
+    let proc = [holdings.proc.as_fd()];
+    tracer.send(&Tracing {}, &proc).or_exit(Exit::Undone)?;
+    tracer.send_bytes(&order.plan).or_exit(Exit::Undone)?;
+    let (linked, along) = tracer
+        .receive::<Answer<Linked>>(bound(SMALL, 2))
+        .or_exit(Exit::Undone)?;
+    let linked = linked.map_err(Failure::from)?;
+    let [memory, gate] = along.as_slice() else {
+        return Err(amiss("the tracer sent other descriptors than its turn has"));
+    };
+    let delivery = &order.delivery;
+    let pages = holdings.pages.as_ref();
+    let mut descriptors = vec![memory.as_fd()];
+    for inherited in &delivery.inherited {
+        descriptors.push(descriptor(inherited, built, gate, pages)?);
+    }
+    let first = First {
+        base: delivery.base,
+        length: linked.length,
+        line: linked.line,
+        namespaces: namespaces(delivery.birth.new),
+        pids: vec![number(delivery.birth.pid)?],
+        exit_signal: libc::SIGCHLD as u64,
+        numbers: delivery
+            .inherited
+            .iter()
+            .map(|it| number(it.number))
+            .collect::<Result<_, _>>()?,
+    };
+    forker.send(&first, &descriptors).or_exit(Exit::Undone)?;
+    let (pid, _) = forker
+        .receive::<Answer<u32>>(bound(SMALL, 0))
+        .or_exit(Exit::Undone)?;
+    let pid = pid.map_err(Failure::from)?;
+    tracer.send(&Traced { pid }, &[]).or_exit(Exit::Undone)?;
+    Ok(pid)
+}
+
+fn number(number: u32) -> Result<i32, Failure> {
+    i32::try_from(number).map_err(|_| amiss("the plan has a number that is none"))
+}
+
+/// Those that clone3(2) makes. The pid namespace is there already: the container's proc shows it.
+fn namespaces(new: NewNamespaces) -> u64 {
+    let flags = [
+        (new.uts, libc::CLONE_NEWUTS),
+        (new.ipc, libc::CLONE_NEWIPC),
+        (new.net, libc::CLONE_NEWNET),
+        (new.cgroup, libc::CLONE_NEWCGROUP),
+    ];
+    let wanted = flags.iter().filter(|(wanted, _)| *wanted);
+    wanted.fold(0, |all, (_, flag)| all | *flag as u64)
+}
+
+/// TRUST: the planner asks; what there is to have was made for this container, or is the caller's own
+/// standard stream.
+fn descriptor<'a>(
+    inherited: &Inherited,
+    built: &'a Built,
+    gate: &'a OwnedFd,
+    pages: Option<&'a OwnedFd>,
+) -> Result<BorrowedFd<'a>, Failure> {
+    let namespace = |at: NamespaceIndex| built.namespaces.get(at.at());
+    let user = |at: UserNsIndex| built.users.get(at.at());
+    let found = match &inherited.source {
+        Source::Gate => Some(gate.as_fd()),
+        Source::Pages => pages.map(|file| file.as_fd()),
+        Source::MountNamespace(at) => namespace(*at).map(|it| it.namespace.as_fd()),
+        Source::Root(at) => namespace(*at).map(|it| it.root.as_fd()),
+        Source::UserNamespace(at) => user(*at).map(|it| it.as_fd()),
+        Source::BuiltNet => built.net.as_ref().map(|it| it.as_fd()),
+        Source::BuiltIpc => built.ipc.as_ref().map(|it| it.as_fd()),
+        Source::External(name) => match name.as_str() {
+            "stdin" => Some(rustix::stdio::stdin()),
+            "stdout" => Some(rustix::stdio::stdout()),
+            "stderr" => Some(rustix::stdio::stderr()),
+            _ => None,
+        },
+    };
+    found.ok_or_else(|| {
+        let source = &inherited.source;
+        amiss(format_args!(
+            "the plan asks for {source:?}, which is not there"
+        ))
+    })
+}
+
+/// Lets all tasks go. From then on they live, whatever becomes of this program.
+fn release(options: &Options, mut forker: Role, mut tracer: Role) -> Result<ExitCode, Failure> {
+    tracer.send(&(), &[]).or_exit(Exit::Undone)?;
+    let (released, _) = tracer
+        .receive::<Answer<()>>(bound(SMALL, 0))
+        .or_exit(Exit::Uncertain)?;
+    released.map_err(Failure::from)?;
+    tracer.end();
+    let then = match options.detach {
+        true => Released::Leave,
+        false => Released::Wait,
+    };
+    forker.send(&then, &[]).or_exit(Exit::Uncertain)?;
+    let (written, _) = forker
+        .receive::<Answer<()>>(bound(SMALL, 0))
+        .or_exit(Exit::Uncertain)?;
+    written.map_err(Failure::from)?;
+    if options.detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    forker.wait_for(None).or_exit(Exit::Uncertain)?;
+    let (code, _) = forker
+        .receive::<Answer<u8>>(bound(SMALL, 0))
+        .or_exit(Exit::Uncertain)?;
+    Ok(ExitCode::from(code.map_err(Failure::from)?))
+}
+
+/// Waits for tasks of a restore that has failed, which have become children of this process: they
+/// end with their tracer.
+pub(crate) fn reap() {
+    while let Ok(Some(_)) | Err(Errno::INTR) = rustix::process::wait(WaitOptions::empty()) {}
+}
+
+fn amiss(what: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Undone, format_args!("restore tasks: {what}"))
+}
