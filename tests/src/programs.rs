@@ -95,7 +95,14 @@ impl Programs {
         Running::start(&self.restore, arguments)
     }
 
-    /// The same, with a COMMAND that says something: what it said first, as soon as it has.
+    /// Starts `crux-restore` of tasks.
+    pub fn restore_tasks<S: AsRef<OsStr>>(&self, images: &Path, options: &[S]) -> Result<Running> {
+        let options = options.iter().map(AsRef::as_ref);
+        let arguments = [OsStr::new("--images"), images.as_os_str()];
+        Running::start(&self.restore, arguments.into_iter().chain(options))
+    }
+
+    /// The same as [`Self::restore`], with a COMMAND that says something: what it said first, as soon as it has.
     pub fn restore_until_said<S: AsRef<OsStr>>(
         &self,
         images: &Path,
