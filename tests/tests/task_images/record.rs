@@ -18,11 +18,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-pub const CODE: u64 = 0x1000_0000;
-pub const STACK: u64 = 0x2000_0000;
+pub(crate) const CODE: u64 = 0x1000_0000;
+pub(crate) const STACK: u64 = 0x2000_0000;
 
 /// Writes `M` to descriptor 1, then reads a byte from descriptor 0, and ends with 7.
-pub const PROGRAM: &[u8] = &[
+pub(crate) const PROGRAM: &[u8] = &[
     0xc6, 0x04, 0x24, b'M', // mov byte ptr [rsp], 'M'
     0xbf, 1, 0, 0, 0, // mov edi, 1
     0x48, 0x89, 0xe6, // mov rsi, rsp
@@ -235,7 +235,7 @@ fn limits() -> Vec<Limit> {
 }
 
 /// The record; a test may change it.
-pub fn record() -> Result<Tasks> {
+pub(crate) fn record() -> Result<Tasks> {
     let process = Process {
         parent: None,
         pid_namespace: PidNsIndex(0),
@@ -330,7 +330,7 @@ pub fn record() -> Result<Tasks> {
 }
 
 /// Writes an image with it, and a root directory for it. The options of a restore.
-pub fn image(lab: &Lab, tasks: &Tasks) -> Result<(PathBuf, Vec<String>)> {
+pub(crate) fn image(lab: &Lab, tasks: &Tasks) -> Result<(PathBuf, Vec<String>)> {
     let (images, root) = (lab.path("images"), lab.path("root"));
     fs::create_dir(&root)?;
     fs::copy("/bin/true", root.join("program"))?;
