@@ -8,8 +8,8 @@ use crux_script::{Block, Call, ScriptId, arguments};
 
 /// `SECBIT_NO_SETUID_FIXUP`, `SECBIT_KEEP_CAPS`: a change of uid leaves the sets alone.
 const KEEP: u32 = 1 << 2 | 1 << 4;
-/// `SECBIT_KEEP_CAPS` is no setting that lasts.
-const KEEP_CAPS: u32 = 1 << 4;
+/// `SECBIT_*_LOCKED`: every other bit.
+const LOCKS: u32 = 0xaa;
 /// `_LINUX_CAPABILITY_VERSION_3`.
 const VERSION: u64 = 0x2008_0522;
 
@@ -26,9 +26,16 @@ impl Compiler<'_> {
             let what = format!("it has capabilities that cannot be given to it ({lacking:#x})");
             self.refuse(process, what);
         }
+        if sets.inheritable & !sets.bounding != 0 {
+            // Not to be had any more when the bounding set is smaller.
+            let all = self.machine.capabilities;
+            let inheritable = sets.inheritable;
+            self.capset(script, [all, all, inheritable]);
+        }
         self.bounding(script, sets.bounding);
         let option = libc::PR_SET_SECUREBITS;
-        self.prctl(script, &[option as u64, (wanted.securebits | KEEP).into()]);
+        let loose = wanted.securebits & !LOCKS | KEEP;
+        self.prctl(script, &[option as u64, loose.into()]);
         self.groups(script, wanted);
         let [real, effective, saved, file_system] = wanted.uids;
         let ids = arguments![real, effective, saved];
@@ -39,10 +46,7 @@ impl Compiler<'_> {
             let call = Call::new(libc::SYS_setfsuid).with(arguments![file_system]);
             self.arena.call(script, call);
         }
-        self.prctl(
-            script,
-            &[option as u64, (wanted.securebits & !KEEP_CAPS).into()],
-        );
+        self.prctl(script, &[option as u64, wanted.securebits.into()]);
         self.sets(script, wanted);
         if wanted.no_new_privs {
             self.prctl(script, &[libc::PR_SET_NO_NEW_PRIVS as u64, 1]);
@@ -91,23 +95,9 @@ impl Compiler<'_> {
         }
     }
 
-    /// capset(2): low halves of effective, permitted and inheritable, then the high halves.
     fn sets(&mut self, script: ScriptId, wanted: &Credentials) {
         let sets = &wanted.capabilities;
-        let half = |set: u64, high: bool| if high { set >> 32 } else { set & 0xffff_ffff };
-        let three =
-            |high| [sets.effective, sets.permitted, sets.inheritable].map(|set| half(set, high));
-        let words: Vec<u64> = three(false).into_iter().chain(three(true)).collect();
-        let bytes: Vec<u8> = words
-            .iter()
-            .flat_map(|it| (*it as u32).to_le_bytes())
-            .collect();
-        let (head, data) = (
-            self.arena.block(Block::words(&[VERSION])),
-            self.bytes(bytes),
-        );
-        let call = Call::new(libc::SYS_capset).with(arguments![head, data]);
-        self.arena.call(script, call);
+        self.capset(script, [sets.effective, sets.permitted, sets.inheritable]);
         let (ambient, raise) = (
             libc::PR_CAP_AMBIENT as u64,
             libc::PR_CAP_AMBIENT_RAISE as u64,
@@ -115,5 +105,14 @@ impl Compiler<'_> {
         for capability in (0..64).filter(|it| sets.ambient >> it & 1 == 1) {
             self.prctl(script, &[ambient, raise, capability]);
         }
+    }
+    /// capset(2): low halves of effective, permitted and inheritable, then the high halves.
+    fn capset(&mut self, script: ScriptId, sets: [u64; 3]) {
+        let halves = sets.map(|set| set as u32).into_iter();
+        let halves = halves.chain(sets.map(|set| (set >> 32) as u32));
+        let data = self.bytes(halves.flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
+        let head = self.arena.block(Block::words(&[VERSION]));
+        let call = Call::new(libc::SYS_capset).with(arguments![head, data]);
+        self.arena.call(script, call);
     }
 }

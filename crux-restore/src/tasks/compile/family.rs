@@ -2,10 +2,11 @@
 //!
 //! Kind: pure.
 
+use super::lineage::{Helper, is_zombie};
 use super::{Compiler, first_pid, own_pid};
 use crate::tasks::plan::TOGETHER;
-use crux_image::tasks::{Process, ProcessIndex, ProcessState};
-use crux_script::{Block, Call, Expect, arguments};
+use crux_image::tasks::{Process, ProcessIndex};
+use crux_script::{Block, Call, Expect, ScriptId, arguments};
 
 /// All signals but SIGTRAP, of which stops are made.
 const ALL: u64 = !(1 << (libc::SIGTRAP - 1));
@@ -22,20 +23,13 @@ impl Compiler<'_> {
         }
         self.namespaces(at, process);
         let pid = first_pid(process);
-        let parent = process.parent.map(|it| &self.tasks.processes[it.at()]);
-        let inherited = parent.map_or(0, |parent| parent.session);
         if process.session == pid {
-            self.call(at, Call::new(libc::SYS_setsid));
-        } else if process.session != inherited {
-            self.refuse(
-                process,
-                "its session leader is not its parent's, which cannot be restored yet",
-            );
+            if !self.has_early_children(at) {
+                self.call(at, Call::new(libc::SYS_setsid));
+            }
         } else if process.group == pid {
-            self.call(
-                at,
-                Call::new(libc::SYS_setpgid).with(arguments![0_u32, 0_u32]),
-            );
+            let setpgid = Call::new(libc::SYS_setpgid).with(arguments![0_u32, 0_u32]);
+            self.call(at, setpgid);
         }
         if process.subreaper {
             let option = libc::PR_SET_CHILD_SUBREAPER;
@@ -73,7 +67,7 @@ impl Compiler<'_> {
             );
         }
         if let Some(parent) = parent {
-            let zombie = matches!(process.state, ProcessState::Zombie(_));
+            let zombie = is_zombie(process);
             for (differs, what) in [
                 (process.uts_namespace != parent.uts_namespace, "UTS"),
                 (process.ipc_namespace != parent.ipc_namespace, "IPC"),
@@ -123,24 +117,103 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn children(&mut self, at: ProcessIndex, _process: &Process) {
-        let tasks = self.tasks;
-        for child in tasks.children(at) {
-            let process = &tasks.processes[child.at()];
-            let Some(leader) = process.threads.first() else {
-                continue;
-            };
-            let call = self.clone(0, process.exit_signal.into(), &leader.pids);
-            self.call(at, call.child(self.scripts[child.at()]));
-            if let ProcessState::Zombie(_) = process.state {
-                // It is not there yet for as long as it runs: nobody may come to it before.
-                let options = libc::WEXITED | libc::WNOWAIT;
-                let pid = own_pid(process);
-                let call =
-                    Call::new(libc::SYS_waitid).with(arguments![libc::P_PID, pid, 0_u32, options]);
-                self.call(at, call);
+    pub(super) fn children(&mut self, at: ProcessIndex, process: &Process) {
+        let all = (0..self.tasks.processes.len()).map(ProcessIndex::from);
+        let direct = |it: &ProcessIndex| {
+            self.lineage.maker(*it) == Some(at) && !self.lineage.has_helper(*it)
+        };
+        let (early, later): (Vec<_>, Vec<_>) = all
+            .filter(direct)
+            .partition(|it| self.lineage.is_early(*it));
+        let begins = !early.is_empty() && process.session == first_pid(process);
+        for child in early {
+            self.child(at, child);
+        }
+        if begins {
+            self.call(at, Call::new(libc::SYS_setsid));
+        }
+        let helpers: Vec<_> = self.lineage.helpers(at).cloned().collect();
+        for helper in &helpers {
+            self.help(at, helper);
+        }
+        for child in later {
+            self.child(at, child);
+        }
+    }
+
+    fn has_early_children(&self, at: ProcessIndex) -> bool {
+        let mut children = self.tasks.children(at);
+        children.any(|it| self.lineage.is_early(it))
+    }
+
+    fn child(&mut self, at: ProcessIndex, child: ProcessIndex) {
+        let script = self.scripts[at.at()];
+        self.make(script, child);
+        self.await_end(at, child);
+    }
+
+    fn make(&mut self, script: ScriptId, child: ProcessIndex) {
+        let process = &self.tasks.processes[child.at()];
+        let Some(leader) = process.threads.first() else {
+            return;
+        };
+        let flags = if self.shares_fs(child) {
+            libc::CLONE_FS
+        } else {
+            0
+        };
+        let signal = process.exit_signal.into();
+        let call = self.clone(flags as u64, signal, &leader.pids);
+        let call = call.child(self.scripts[child.at()]);
+        self.arena.call(script, call);
+    }
+
+    /// A process that has ended is not there yet for as long as it runs: nobody may come to it before.
+    fn await_end(&mut self, at: ProcessIndex, child: ProcessIndex) {
+        let process = &self.tasks.processes[child.at()];
+        if is_zombie(process) {
+            self.wait(at, own_pid(process), libc::WEXITED | libc::WNOWAIT);
+        }
+    }
+
+    fn wait(&mut self, at: ProcessIndex, pid: u32, options: i32) {
+        // __WALL: whatever it says to its parent when it ends, if anything.
+        let options = options | libc::__WALL;
+        let arguments = arguments![libc::P_PID, pid, 0_u32, options];
+        self.call(at, Call::new(libc::SYS_waitid).with(arguments));
+    }
+
+    /// A helper makes its children and ends; who adopts them does so then.
+    fn help(&mut self, at: ProcessIndex, helper: &Helper) {
+        let script = self.arena.script(format!("helper {}", helper.pid));
+        let call = self.clone(0, libc::SIGCHLD as u64, &[helper.pid]);
+        self.call(at, call.child(script));
+        if helper.leads {
+            self.arena.call(script, Call::new(libc::SYS_setsid));
+        }
+        for child in &helper.children {
+            self.make(script, *child);
+        }
+        self.arena.call(script, Call::new(libc::SYS_exit_group));
+        self.wait(at, helper.pid, libc::WEXITED);
+        for child in &helper.children {
+            if self.tasks.processes[child.at()].parent == Some(at) {
+                self.await_end(at, *child);
             }
         }
+    }
+
+    /// A group whose leader is gone: one that has its number and has ended leads it until this one is in it.
+    fn found_group(&mut self, at: ProcessIndex, group: u32) {
+        let script = self.arena.script(format!("helper {group}"));
+        let call = self.clone(0, libc::SIGCHLD as u64, &[group]);
+        self.call(at, call.child(script));
+        let setpgid = |group: u32| Call::new(libc::SYS_setpgid).with(arguments![0_u32, group]);
+        self.arena.call(script, setpgid(0));
+        self.arena.call(script, Call::new(libc::SYS_exit_group));
+        self.wait(at, group, libc::WEXITED | libc::WNOWAIT);
+        self.call(at, setpgid(group));
+        self.wait(at, group, libc::WEXITED);
     }
 
     /// clone3(2) with the numbers that the child is to have: those of its own namespace first.
@@ -160,11 +233,6 @@ impl Compiler<'_> {
     pub(super) fn end(&mut self, at: ProcessIndex, process: &Process, status: u32) {
         let name = process.threads.first().map(|leader| leader.name.clone());
         self.thread_name(self.scripts[at.at()], &name.unwrap_or_default());
-        if process.group != first_pid(process) && Some(process.group) != self.parents_group(process)
-        {
-            let what = "it has ended, and its process group is not its parent's, which cannot be restored yet";
-            self.refuse(process, what);
-        }
         if let Some(leader) = process.threads.first() {
             let script = self.scripts[at.at()];
             self.credentials(script, process, &leader.credentials);
@@ -181,36 +249,46 @@ impl Compiler<'_> {
         self.call(at, Call::new(libc::SYS_exit_group).with(arguments![code]));
     }
 
-    fn parents_group(&self, process: &Process) -> Option<u32> {
-        let parent = process.parent?;
-        Some(self.tasks.processes[parent.at()].group)
-    }
-
     /// From here on all processes are there: groups can be joined.
     pub(super) fn together(&mut self, at: ProcessIndex, process: &Process) {
-        let script = self.scripts[at.at()];
-        self.arena.stop(script, TOGETHER);
-        let pid = first_pid(process);
-        if process.group == pid || process.session == pid || process.group == 0 {
-            return;
+        let founded = self.lineage.founds(at);
+        if let Some(group) = founded {
+            self.found_group(at, group);
+        }
+        self.arena.stop(self.scripts[at.at()], TOGETHER);
+        if founded.is_none() && self.lineage.first_group(at) != process.group {
+            self.join_group(at, process, 0, process.group);
         }
         let tasks = self.tasks;
-        let leader = tasks
-            .processes
-            .iter()
-            .find(|it| first_pid(it) == process.group);
-        match leader.filter(|it| it.pid_namespace == process.pid_namespace) {
-            Some(leader) => {
-                let group = own_pid(leader);
-                self.call(
-                    at,
-                    Call::new(libc::SYS_setpgid).with(arguments![0_u32, group]),
-                );
+        for index in tasks.children(at) {
+            let child = &tasks.processes[index.at()];
+            if !is_zombie(child) {
+                continue;
             }
-            None => self.refuse(
-                process,
-                "the leader of its process group is gone, which cannot be restored yet",
-            ),
+            if self.lineage.maker(index) != Some(at) {
+                self.await_end(at, index);
+            }
+            if self.lineage.first_group(index) != child.group {
+                self.join_group(at, child, own_pid(child), child.group);
+            }
         }
+    }
+
+    /// A parent may move a child that has ended.
+    fn join_group(&mut self, at: ProcessIndex, process: &Process, who: u32, group: u32) {
+        let tasks = self.tasks;
+        let mut others = tasks.processes.iter();
+        let leader = others.find(|it| first_pid(it) == group);
+        let same = |leader: &Process| leader.pid_namespace == process.pid_namespace;
+        if leader.is_some_and(|it| !same(it)) || process.pid_namespace.at() != 0 && leader.is_none()
+        {
+            self.refuse(
+                process,
+                "its process group is one of another pid namespace, which cannot be restored yet",
+            );
+        }
+        let group = leader.map_or(group, own_pid);
+        let call = Call::new(libc::SYS_setpgid).with(arguments![who, group]);
+        self.call(at, call);
     }
 }

@@ -3,12 +3,12 @@
 //!
 //! Kind: pure.
 
-use super::Compiler;
+use super::{Compiler, first_pid};
 use crux_image::mounts::FileKind;
 use crux_image::path::RelPath;
 use crux_image::tasks::{
-    FileAccess, FileFlags, FileIndex, Location, OpenFile, OpenTarget, PipeEnd, PipeIndex, Process,
-    ProcessIndex,
+    FileAccess, FileFlags, FileIndex, FileOwner, Location, OpenFile, OpenTarget, OwnerKind,
+    PipeEnd, PipeIndex, Process, ProcessIndex,
 };
 use crux_script::{Block, Call, LineId, arguments};
 
@@ -74,22 +74,10 @@ impl Compiler<'_> {
             let table = &tasks.descriptor_tables[table.at()];
             if table.descriptors.iter().any(|it| is_it(it.file)) {
                 let at = ProcessIndex::from(at);
-                found = Some(found.map_or(at, |before| self.ancestor(before, at)));
+                found = Some(found.map_or(at, |before| self.lineage.ancestor(before, at)));
             }
         }
         found
-    }
-
-    /// A parent stands before its children.
-    fn ancestor(&self, one: ProcessIndex, two: ProcessIndex) -> ProcessIndex {
-        let (mut one, mut two) = (one, two);
-        while one != two {
-            let higher = if one > two { &mut one } else { &mut two };
-            *higher = self.tasks.processes[higher.at()]
-                .parent
-                .unwrap_or(ProcessIndex(0));
-        }
-        one
     }
 
     /// Opens a place beneath the root of its namespace. None where that is an obstacle.
@@ -243,6 +231,9 @@ impl Compiler<'_> {
         let Some(index) = process.fs else { return };
         let tasks = self.tasks;
         let context = &tasks.fs[index.at()];
+        if context.first != at {
+            return;
+        }
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let namespace = process
             .mount_namespace
@@ -276,6 +267,7 @@ impl Compiler<'_> {
             return;
         };
         let tasks = self.tasks;
+        self.owners(at, process);
         for descriptor in &tasks.descriptor_tables[index.at()].descriptors {
             let flags = match descriptor.close_on_exec {
                 true => libc::O_CLOEXEC,
@@ -287,6 +279,72 @@ impl Compiler<'_> {
         }
         let rest = arguments![self.numbers.first, u32::MAX, 0_u32];
         self.call(at, Call::new(libc::SYS_close_range).with(rest));
+    }
+}
+
+impl Compiler<'_> {
+    /// Who hears of what happens to a file: set by who opened it, when all are there.
+    fn owners(&mut self, at: ProcessIndex, process: &Process) {
+        let tasks = self.tasks;
+        for (index, file) in tasks.files.iter().enumerate() {
+            let index = FileIndex::from(index);
+            if file.owner.is_none() && !file.flags.async_io || self.opener(index) != Some(at) {
+                continue;
+            }
+            if matches!(file.target, OpenTarget::External { .. }) {
+                self.refuse(
+                    process,
+                    "a file of outside that tells of its changes cannot be restored yet",
+                );
+                continue;
+            }
+            let number = self.numbers.file(index);
+            if let Some(owner) = &file.owner {
+                self.owner(at, process, number, owner);
+            }
+            if file.flags.async_io {
+                let flags = flags(&file.flags) | libc::O_ASYNC;
+                let call =
+                    Call::new(libc::SYS_fcntl).with(arguments![number, libc::F_SETFL, flags]);
+                self.call(at, call);
+            }
+        }
+    }
+
+    fn owner(&mut self, at: ProcessIndex, process: &Process, number: u32, owner: &FileOwner) {
+        const F_SETSIG: u32 = 10;
+        const F_SETOWN_EX: u32 = 15;
+        let leads = self
+            .tasks
+            .processes
+            .iter()
+            .any(|it| first_pid(it) == owner.id);
+        let thread = owner.kind == OwnerKind::Thread;
+        if process.pid_namespace.at() != 0 || thread && !leads {
+            self.refuse(
+                process,
+                "a file that tells a thread of its changes cannot be restored yet",
+            );
+            return;
+        }
+        let kind: u32 = match owner.kind {
+            OwnerKind::Thread => 0,
+            OwnerKind::Process => 1,
+            OwnerKind::Group => 2,
+        };
+        let block = self
+            .arena
+            .block(Block::words(&[u64::from(kind) | u64::from(owner.id) << 32]));
+        let call = Call::new(libc::SYS_fcntl).with(arguments![number, F_SETOWN_EX, block]);
+        self.call(at, call);
+        if owner.signal != 0 {
+            let call = Call::new(libc::SYS_fcntl).with(arguments![
+                number,
+                F_SETSIG,
+                u32::from(owner.signal)
+            ]);
+            self.call(at, call);
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 use super::Compiler;
 use super::ranges::Ranges;
 use crux_image::tasks::{
-    AddressSpace, Area, Backing, Location, PAGE_SIZE, PageRun, PageSource, Process, ProcessIndex,
-    Protection, SharedMemoryIndex, SharedMemoryKind, Sharing,
+    AddressSpace, Area, Backing, Location, PAGE_SIZE, PageRun, Process, ProcessIndex, Protection,
+    SharedMemoryIndex, SharedMemoryKind, Sharing,
 };
 use crux_script::{Block, Call, LineId, arguments};
 use std::collections::HashMap;
@@ -23,7 +23,8 @@ impl Compiler<'_> {
         let Some(index) = process.space else { return };
         let tasks = self.tasks;
         let space = &tasks.spaces[index.at()];
-        let above = process.parent.and_then(|it| tasks.processes[it.at()].space);
+        let maker = self.lineage.maker(at);
+        let above = maker.and_then(|it| tasks.processes[it.at()].space);
         let above = above.map(|it| &tasks.spaces[it.at()]);
         let inherited = above.map_or_else(Vec::new, |above| inherited(above, space));
         let kept = Ranges::new(inherited.iter().map(|it| it.range.clone()));
@@ -52,8 +53,12 @@ impl Compiler<'_> {
         if let Some(above) = above {
             self.drop_pages(at, above, space, &kept);
         }
-        let runs = space.areas.iter().flat_map(|area| &area.pages);
-        self.read_pages(at, runs);
+        let kept = match maker == process.parent {
+            true => kept,
+            false => Ranges::default(),
+        };
+        let runs = super::origins::runs(tasks, at, &kept);
+        self.read_pages(at, runs.iter());
         for (_, fd) in opened {
             self.call(at, Call::new(libc::SYS_close).with(arguments![fd]));
         }
@@ -412,9 +417,9 @@ fn is_kernels(area: &Area) -> bool {
     )
 }
 
+/// Whether pages may have to be read into it.
 fn has_data(area: &Area) -> bool {
-    let mut runs = area.pages.iter();
-    runs.any(|run| matches!(run.source, PageSource::Data(_)))
+    !area.pages.is_empty()
 }
 
 /// What stays of the parent's memory.

@@ -19,8 +19,12 @@ mod credentials;
 mod family;
 mod files;
 mod finish;
+mod lineage;
+#[cfg(test)]
+mod lineage_test;
 mod memory;
 mod numbers;
+mod origins;
 mod pages;
 mod places;
 mod ranges;
@@ -33,6 +37,7 @@ use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan}
 use crux_image::mounts::Mounts;
 use crux_image::tasks::{Process, ProcessIndex, ProcessState, Tasks};
 use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
+use lineage::Lineage;
 use numbers::Numbers;
 use places::Places;
 use std::collections::HashMap;
@@ -65,6 +70,9 @@ pub fn compile(
     machine: &Machine,
 ) -> Result<TaskPlan, Vec<Obstacle>> {
     let mut compiler = Compiler::new(tasks, mounts, machine);
+    for (at, what) in std::mem::take(&mut compiler.lineage.obstacles) {
+        compiler.refuse(&tasks.processes[at.at()], what);
+    }
     for at in 0..tasks.processes.len() {
         compiler.process(at.into());
     }
@@ -81,6 +89,7 @@ struct Compiler<'a> {
     machine: &'a Machine,
     places: Places<'a>,
     numbers: Numbers,
+    lineage: Lineage,
     arena: Arena,
     scripts: Vec<ScriptId>,
     threads: Vec<PlannedThread>,
@@ -105,6 +114,7 @@ impl<'a> Compiler<'a> {
             machine,
             places: Places::new(mounts),
             numbers,
+            lineage: Lineage::new(tasks),
             arena,
             scripts,
             threads: Vec::new(),
@@ -115,6 +125,7 @@ impl<'a> Compiler<'a> {
 
     fn process(&mut self, at: ProcessIndex) {
         let process = &self.tasks.processes[at.at()];
+        self.refuse_sharing(at, process);
         self.birth(at, process);
         if let ProcessState::Zombie(status) = process.state {
             self.end(at, process, status);
@@ -127,6 +138,41 @@ impl<'a> Compiler<'a> {
         self.settings(at, process);
         self.make_threads(at, process);
         self.last_lines(at, process);
+    }
+
+    /// What several processes may have in common, and is not made so yet.
+    fn refuse_sharing(&mut self, at: ProcessIndex, process: &Process) {
+        let others = &self.tasks.processes[..at.at()];
+        let shared = |same: &dyn Fn(&Process) -> bool| {
+            let found = others.iter().find(|it| same(it));
+            found.map(first_pid)
+        };
+        let memory = shared(&|it| it.space.is_some() && it.space == process.space);
+        let table = shared(&|it| it.descriptors.is_some() && it.descriptors == process.descriptors);
+        let fs = shared(&|it| it.fs.is_some() && it.fs == process.fs);
+        let fs = fs.filter(|_| !self.shares_fs(at));
+        for (other, what) in [
+            (memory, "memory"),
+            (table, "table of descriptors"),
+            (fs, "working directory"),
+        ] {
+            if let Some(other) = other {
+                let what =
+                    format!("it shares its {what} with task {other}, which cannot be restored yet");
+                self.refuse(process, what);
+            }
+        }
+    }
+
+    /// Whether it has root and working directory in common with the process that makes it (`CLONE_FS`).
+    fn shares_fs(&self, at: ProcessIndex) -> bool {
+        let fs = |at: ProcessIndex| self.tasks.processes[at.at()].fs;
+        let maker = self.lineage.maker(at);
+        let first = fs(at).map(|it| self.tasks.fs[it.at()].first);
+        fs(at).is_some()
+            && maker.and_then(fs) == fs(at)
+            && !self.lineage.has_helper(at)
+            && first != Some(at)
     }
 
     fn finish(self) -> TaskPlan {

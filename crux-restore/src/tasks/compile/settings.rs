@@ -10,11 +10,37 @@ use crux_script::{Block, Call, Errno, Expect, arguments};
 const TIMER_IDS: u32 = 4096;
 const NANOSECONDS: u64 = 1_000_000_000;
 
+/// getrlimit(2), by number.
+const LIMITS: [&str; 16] = [
+    "RLIMIT_CPU",
+    "RLIMIT_FSIZE",
+    "RLIMIT_DATA",
+    "RLIMIT_STACK",
+    "RLIMIT_CORE",
+    "RLIMIT_RSS",
+    "RLIMIT_NPROC",
+    "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_AS",
+    "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+];
+
+fn number(limit: u64) -> String {
+    match limit {
+        u64::MAX => "unlimited".to_owned(),
+        limit => limit.to_string(),
+    }
+}
+
 impl Compiler<'_> {
     pub(super) fn settings(&mut self, at: ProcessIndex, process: &Process) {
         self.directories(at, process);
         self.last_of_memory(at, process);
-        self.limits(at, process);
         let persona = Call::new(libc::SYS_personality).with(arguments![process.personality]);
         self.call(at, persona);
         if process.thp_disabled {
@@ -63,7 +89,8 @@ impl Compiler<'_> {
         );
     }
 
-    fn limits(&mut self, at: ProcessIndex, process: &Process) {
+    /// When nothing more is made that they could forbid.
+    pub(super) fn limits(&mut self, at: ProcessIndex, process: &Process) {
         for (resource, limit) in process.limits.iter().enumerate() {
             let ours = self
                 .machine
@@ -72,9 +99,10 @@ impl Compiler<'_> {
                 .copied()
                 .unwrap_or(u64::MAX);
             if limit.hard > ours {
+                let name = LIMITS.get(resource).unwrap_or(&"RLIMIT_?");
                 let what = format!(
-                    "its hard limit {resource} is {}, and ours is {ours}: raising it needs CAP_SYS_RESOURCE",
-                    limit.hard
+                    "its hard limit {name} is {}, and ours is {ours}: raising it needs CAP_SYS_RESOURCE",
+                    number(limit.hard)
                 );
                 self.refuse(process, what);
                 continue;

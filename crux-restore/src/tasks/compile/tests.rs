@@ -9,7 +9,7 @@ use crux_image::path::RelPath;
 use crux_image::tasks::*;
 use crux_script::{Line, Purpose};
 
-fn mounts() -> Mounts {
+pub(super) fn mounts() -> Mounts {
     let root = External {
         name: "root".into(),
         role: ExternalRole::Root,
@@ -160,7 +160,7 @@ fn thread(pid: u32) -> Thread {
     }
 }
 
-fn process(parent: Option<u32>, pid: u32, space: u32) -> Process {
+pub(super) fn process(parent: Option<u32>, pid: u32, space: u32) -> Process {
     Process {
         parent: parent.map(ProcessIndex),
         pid_namespace: PidNsIndex(0),
@@ -214,7 +214,7 @@ fn process(parent: Option<u32>, pid: u32, space: u32) -> Process {
 }
 
 /// A process with a thread, a child with the same memory but for a page, and one that has ended.
-fn record() -> Tasks {
+pub(super) fn record() -> Tasks {
     let parent = vec![run(0x7ff0_0000, 4, PageSource::Data(0))];
     let child = vec![
         run(0x7ff0_0000, 1, PageSource::Data(0x4000)),
@@ -233,6 +233,8 @@ fn record() -> Tasks {
         mount_namespace: None,
         ..process(Some(0), 3, 0)
     };
+    let mut second = process(Some(0), 2, 1);
+    second.descriptors = Some(DescriptorTableIndex(1));
     let pipe = |end, access| OpenFile {
         target: OpenTarget::Pipe(PipeIndex(0), end),
         access,
@@ -247,16 +249,19 @@ fn record() -> Tasks {
     };
     Tasks {
         clocks: Clocks::default(),
-        processes: vec![first, process(Some(0), 2, 1), ended],
+        processes: vec![first, second, ended],
         spaces: vec![space(parent), space(child)],
         shared_memory: vec![SharedMemory {
             kind: SharedMemoryKind::Anonymous,
             size: 5000,
             pages: vec![run(0, 1, PageSource::Data(0x5000))],
         }],
-        descriptor_tables: vec![DescriptorTable {
-            descriptors: (0..4).map(descriptor).collect(),
-        }],
+        descriptor_tables: vec![
+            DescriptorTable {
+                descriptors: (0..4).map(descriptor).collect(),
+            };
+            2
+        ],
         files: vec![
             OpenFile {
                 target: OpenTarget::External {
@@ -307,7 +312,7 @@ fn record() -> Tasks {
     }
 }
 
-fn machine() -> Machine {
+pub(super) fn machine() -> Machine {
     Machine {
         vdso: Vec::new(),
         limits: vec![u64::MAX; 16],
@@ -355,6 +360,6 @@ fn what_this_machine_cannot_give_is_an_obstacle() {
     assert!(
         words
             .iter()
-            .any(|it| it.starts_with("task 2: its hard limit 3"))
+            .any(|it| it.starts_with("task 2: its hard limit RLIMIT_STACK is unlimited"))
     );
 }

@@ -36,6 +36,7 @@ impl Compiler<'_> {
             return;
         };
         self.timers(at, process);
+        self.limits(at, process);
         self.thread(script, process, leader);
         self.finished(at, process, 0, script);
     }
@@ -148,17 +149,12 @@ impl Compiler<'_> {
 
     /// What a change of credentials resets.
     fn after_credentials(&mut self, script: ScriptId, process: &Process, thread: &Thread) {
-        let leader = process
-            .threads
-            .first()
-            .is_some_and(|it| it.pids == thread.pids);
-        if leader && process.dumpable < 2 {
+        // It is one for all threads, and each that changes its ids resets it: the last one sets it last.
+        if process.dumpable < 2 {
             let option = libc::PR_SET_DUMPABLE;
             let value = u32::from(process.dumpable);
-            self.line(
-                script,
-                Call::new(libc::SYS_prctl).with(arguments![option, value]),
-            );
+            let call = Call::new(libc::SYS_prctl).with(arguments![option, value]);
+            self.line(script, call);
         }
         let option = libc::PR_SET_PDEATHSIG;
         let value = u32::from(thread.parent_death_signal);
