@@ -94,9 +94,12 @@ global_asm!(
     // and here the tracer sends a task that was in none.
     "dump_entry:",
     "    jmp 1f",
-    // Here a task comes whose call was interrupted by a handler for good: it has run by now.
+    // Here a task comes whose call was interrupted by a handler for good (EINTR): it has run by now.
+    // Or nobody has looked: it was sent here from a syscall stop.
     "dump_interrupted:",
-    "    mov r12d, 1",
+    "    xor r12d, r12d",
+    "    cmp rax, -4",
+    "    sete r12b",
     "    jmp 2f",
     "1:  xor r12d, r12d",
     // rt_sigprocmask(SIG_SETMASK, all, NULL, 8)

@@ -1,8 +1,8 @@
 //! How a living task is sent through the stub and back, so that it notices nothing,
 //! whenever the tracer dies.
 //!
-//! Kind: pure; it says which bytes and registers. The tracer, with the task in a ptrace stop that is no
-//! syscall stop (`PTRACE_EVENT_STOP` of an interrupt, or a signal's):
+//! Kind: pure; it says which bytes and registers. The tracer, with the task in the stop of an interrupt
+//! (`PTRACE_EVENT_STOP`) or of a signal, or where an earlier detour has ended:
 //!
 //! 1. writes [`Detour::code`] at its address and the linked script into the scratch memory,
 //!    whose old bytes it keeps. Nothing of this runs yet;

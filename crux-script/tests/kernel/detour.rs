@@ -65,7 +65,7 @@ fn all_are_well(waiting: Waiting, deaths: impl IntoIterator<Item = Death>) {
 
 #[test]
 fn a_task_notices_nothing_of_a_tracer_that_lives() {
-    let ways = [Death::Never, Death::NeverButStops];
+    let ways = [Death::Never, Death::NeverAndAsksAgain, Death::NeverButStops];
     for (waiting, way) in ALL.into_iter().flat_map(|it| ways.map(|way| (it, way))) {
         let mut workload = Workload::start(waiting);
         let tracer = child(|| {

@@ -38,6 +38,8 @@ pub(crate) enum Death {
     Done,
     /// It does not die: it detaches.
     Never,
+    /// It does not die, and asks twice.
+    NeverAndAsksAgain,
     /// It does not die, and stops the task once more before it detaches.
     NeverButStops,
 }
@@ -153,7 +155,11 @@ impl Tracer {
             &questions.linked,
             questions.script,
         );
-        it.through(&detour.unwrap(), &questions, &at_death);
+        let detour = detour.unwrap();
+        it.through(&detour, &questions, &at_death);
+        if death == Death::NeverAndAsksAgain {
+            it.through(&detour, &questions, &at_death);
+        }
         it.dies(Death::Done);
         if death == Death::NeverButStops {
             it.stop_again();
