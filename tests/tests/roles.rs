@@ -35,6 +35,7 @@ fn the_document_lists_the_capabilities_of_each_role() {
         ("planner", spec::PLANNER),
         ("builder", spec::BUILDER),
         ("forker", spec::FORKER),
+        ("tracer", spec::TRACER),
     ];
     for (role, list) in lists {
         assert_eq!(document().capabilities(role), names(list), "{role}");

@@ -5,7 +5,9 @@ mod record;
 use anyhow::{Context as _, Result, ensure};
 use crux_image::tasks::Tasks;
 use crux_tests::{Lab, Running, Setup};
-use record::{image, record};
+use record::{image, place, record};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -26,7 +28,8 @@ fn wait(running: &mut Running, mut done: impl FnMut(&mut Running) -> Result<bool
     while !done(running)? {
         let complaint = String::from_utf8_lossy(&running.complained()?).into_owned();
         ensure!(start.elapsed() < Duration::from_secs(60), "{complaint}");
-        if let Some(status) = running.ended()? {
+        // Who has detached is gone, and its tasks are not.
+        if let Some(status) = running.ended()?.filter(|status| !status.success()) {
             ensure!(done(running)?, "{status}: {complaint}");
         }
         std::thread::yield_now();
@@ -95,6 +98,83 @@ fn root_a_restored_task_has_nothing_that_is_not_its_own() {
         ensure!(running.finish()?.code() == Some(7));
         Ok(())
     });
+}
+
+#[test]
+fn root_a_line_that_fails_is_named_and_everything_is_undone() {
+    Lab::test(Setup::ROOT, |lab| {
+        set_child_subreaper(Some(getpid()))?;
+        let mut tasks = record()?;
+        tasks.fs[0].working = place("not/there");
+        let output = restore(lab, &tasks, &[])?.finish()?;
+        ensure!(output.code() == Some(6), "{output:?}");
+        ensure!(output.stderr.contains("task 1 line "), "{output:?}");
+        ensure!(output.stderr.contains("openat2"), "{output:?}");
+        ensure!(output.stderr.contains("ENOENT"), "{output:?}");
+        ensure!(output.stdout.is_empty(), "{output:?}");
+        nobody_is_left()
+    });
+}
+
+#[test]
+fn root_tasks_that_are_left_stopped_go_on_with_sigcont() {
+    Lab::test(Setup::ROOT, |lab| {
+        let pidfile = lab.path("pid");
+        let option = format!("--pidfile={}", pidfile.display());
+        let options = ["--detach", "--leave-stopped", &option];
+        let mut running = restore(lab, &record()?, &options)?;
+        wait(&mut running, |running| Ok(running.ended()?.is_some()))?;
+        let pid: i32 = fs::read_to_string(&pidfile)?.trim().parse()?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        ensure!(status.contains("State:\tT (stopped)"), "{status}");
+        ensure!(running.printed()?.is_empty(), "it ran");
+        let pid = Pid::from_raw(pid).context("a pid")?;
+        kill_process(pid, Signal::CONT)?;
+        wait_for_letter(&mut running)?;
+        running.say("x")?;
+        ends(pid.as_raw_pid().unsigned_abs())
+    });
+}
+
+#[test]
+fn root_who_is_killed_at_any_moment_leaves_no_task() {
+    Lab::test(Setup::ROOT, |lab| {
+        set_child_subreaper(Some(getpid()))?;
+        let (images, options) = image(lab, &record()?)?;
+        for after in (0..60).map(|step| Duration::from_millis(step)) {
+            let mut running = lab.programs.restore_tasks(&images, &options)?;
+            let start = Instant::now();
+            while start.elapsed() < after {
+                std::thread::yield_now();
+            }
+            let pid = Pid::from_raw(running.id() as i32).context("a pid")?;
+            kill_process(pid, Signal::KILL)?;
+            while running.ended()?.is_none() {}
+            // Once it runs it has been let go, and lives until its input ends.
+            if running.printed()?.is_empty()
+                && let Err(error) = nobody_is_left()
+            {
+                ensure!(running.printed()? == b"M", "after {after:?}: {error}");
+            }
+            running.finish()?;
+            nobody_is_left()?;
+        }
+        Ok(())
+    });
+}
+
+/// Whatever a restore has left is a child of this process now, and ends by itself.
+fn nobody_is_left() -> Result<()> {
+    let start = Instant::now();
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Err(Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => {}
+        }
+        ensure!(start.elapsed() < Duration::from_secs(5), "somebody is left");
+        std::thread::yield_now();
+    }
 }
 
 /// Waits until a process is no more than a zombie that somebody else is to wait for.

@@ -96,7 +96,8 @@ fn mounts() -> Mounts {
     }
 }
 
-fn place(path: &str) -> Location {
+/// A place in its root directory.
+pub(crate) fn place(path: &str) -> Location {
     Location {
         namespace: 0.into(),
         mount: MountIndex(0),
