@@ -120,6 +120,22 @@ impl Stopped {
         self.ask("PTRACE_SETSIGMASK", done)
     }
 
+    /// Writes whole words into its memory (`PTRACE_POKEDATA`), whatever the protection of the
+    /// pages, and whoever owns `/proc/PID/mem`. Of a private mapping that cannot be written it gets a copy.
+    pub fn poke(&self, address: u64, bytes: &[u8]) -> Result<(), TraceError> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let whole = match rest.is_empty() {
+            true => Ok(()),
+            false => Err(Errno::INVAL),
+        };
+        self.ask("PTRACE_POKEDATA", whole)?;
+        for (at, word) in (address..).step_by(8).zip(words) {
+            let poked = sys::poke(self.tid.0, at, u64::from_le_bytes(*word));
+            self.ask("PTRACE_POKEDATA", poked)?;
+        }
+        Ok(())
+    }
+
     /// Signals that wait, in their order; they stay where they are.
     pub fn pending(&self, queue: Queue) -> Result<Vec<SigInfo>, TraceError> {
         const BATCH: usize = 64;

@@ -36,8 +36,8 @@ fn answer(result: libc::c_long) -> Result<usize, Errno> {
 
 /// A request whose last two arguments are no addresses in our memory.
 fn request(request: u32, tid: i32, address: usize, data: usize) -> Result<usize, Errno> {
-    // SAFETY: callers give only requests that take both arguments as numbers; no memory of ours is
-    // read or written.
+    // SAFETY: callers give only requests that take both arguments as numbers, or as an address in the
+    // traced task; no memory of ours is read or written.
     answer(unsafe { libc::ptrace(request, tid, address as *mut c_void, data as *mut c_void) })
 }
 
@@ -56,6 +56,11 @@ pub(crate) fn resume(tid: i32, which: u32, signal: i32) -> Result<(), Errno> {
 
 pub(crate) fn set_options(tid: i32, options: u32) -> Result<(), Errno> {
     request(libc::PTRACE_SETOPTIONS, tid, 0, options as usize).map(drop)
+}
+
+pub(crate) fn poke(tid: i32, address: u64, word: u64) -> Result<(), Errno> {
+    let (address, word) = (address as usize, word as usize);
+    request(libc::PTRACE_POKEDATA, tid, address, word).map(drop)
 }
 
 pub(crate) fn event_message(tid: i32) -> Result<u64, Errno> {

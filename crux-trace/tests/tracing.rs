@@ -134,6 +134,10 @@ fn memory_is_read_and_written() {
     memory.read(code, &mut bytes).unwrap();
     assert!(write_memory(tid, code, &bytes).is_err());
     memory.write(code, &bytes).unwrap();
+    stopped.poke(code & !7, &[0x90; 16]).unwrap();
+    read_memory(tid, code & !7, &mut bytes).unwrap();
+    assert_eq!(bytes, [0x90; 8]);
+    assert!(stopped.poke(code, &[0; 7]).is_err(), "no whole word");
     let refused = read_memory(tid, 0, &mut bytes).unwrap_err();
     assert_eq!(
         refused.to_string(),

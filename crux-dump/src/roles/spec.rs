@@ -167,9 +167,10 @@ pub fn collector_filter() -> Filter {
         .one_of(libc::SYS_ioctl, 1, &IOCTLS)
 }
 
-/// Of the tracer. It makes no files; what it opens for writing is memory of tasks, which a filter cannot tell.
+/// Of the tracer. What it opens is opened for reading; memory of tasks it writes by their numbers.
 pub fn tracer_filter() -> Filter {
     let word = |flag: i32| flag as u32;
+    let writing = word(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC);
     Filter::base()
         .allow(&[
             libc::SYS_clock_nanosleep,
@@ -188,6 +189,7 @@ pub fn tracer_filter() -> Filter {
             libc::SYS_ppoll,
             libc::SYS_pread64,
             libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
             libc::SYS_ptrace,
             libc::SYS_pwrite64,
             libc::SYS_readlinkat,
@@ -197,10 +199,7 @@ pub fn tracer_filter() -> Filter {
             libc::SYS_tee,
             libc::SYS_wait4,
         ])
-        .when(
-            libc::SYS_openat,
-            &[Condition::Bits(2, word(libc::O_CREAT | libc::O_TRUNC), 0)],
-        )
+        .when(libc::SYS_openat, &[Condition::Bits(2, writing, 0)])
         .one_of(
             libc::SYS_fcntl,
             1,

@@ -7,7 +7,10 @@
 use super::questions::{Answers, Questions};
 use super::target::Target;
 use crux_script::{DUMP_STUB_LEN, Detour, Linked, Purpose, Rseq};
-use crux_trace::{Memory, Options, Registers, Resume, Running, Stop, Stopped, TraceError, Waited};
+use crux_trace::{
+    Options, Registers, Resume, Running, Stop, Stopped, Tid, TraceError, Waited, read_memory,
+    write_memory,
+};
 use std::time::{Duration, Instant};
 
 /// A script makes some ten calls, none of which sleeps.
@@ -42,14 +45,13 @@ pub enum AskError {
 /// Where code goes in a process: the end of its vDSO, which is zero.
 #[derive(Debug)]
 pub(super) struct Room {
-    memory: Memory,
     code_at: u64,
 }
 
 impl Room {
     /// Looks for it.
     pub(super) fn find(target: &Target) -> Result<Self, AskError> {
-        let memory = Memory::open(&target.directory)?;
+        let tid = Tid::new(target.pid).ok_or(AskError::NoRoom)?;
         let maps = super::proc_text::read(&target.directory, "maps").unwrap_or_default();
         let line = maps
             .split(|b| *b == b'\n')
@@ -61,13 +63,12 @@ impl Room {
         });
         let end = end.ok_or(AskError::NoRoom)?;
         let mut page = [0; PAGE];
-        memory.read(end - PAGE as u64, &mut page)?;
+        read_memory(tid, end - PAGE as u64, &mut page)?;
         let used = page.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
         // One word apart from what may end in zeros itself.
         let code = (PAGE - DUMP_STUB_LEN) & !7;
         match used + 8 <= code {
             true => Ok(Self {
-                memory,
                 code_at: end - PAGE as u64 + code as u64,
             }),
             false => Err(AskError::NoRoom),
@@ -82,7 +83,7 @@ impl Room {
     ) -> Result<(Stopped, Answers), AskError> {
         let registers = thread.registers()?;
         let linked = link(questions, registers.rsp)?;
-        let rseq = self.critical_section(&thread, &registers)?;
+        let rseq = critical_section(&thread, &registers)?;
         let mask = thread.signal_mask()?;
         let detour = Detour::new(
             registers,
@@ -94,51 +95,48 @@ impl Room {
         )
         .ok_or_else(|| AskError::Script("it is not there".into()))?;
         let mut before = vec![0; linked.bytes().len()];
-        self.memory.read(linked.base(), &mut before)?;
-        self.memory.write(self.code_at, &detour.code())?;
-        self.memory.write(linked.base(), linked.bytes())?;
+        let tid = thread.tid();
+        read_memory(tid, linked.base(), &mut before)?;
+        thread.poke(self.code_at, &detour.code())?;
+        write_memory(tid, linked.base(), linked.bytes())?;
         thread.set_options(Options::SYSCALL_GOOD)?;
         thread.set_registers(&detour.registers())?;
         let (thread, now) = go(thread, &detour)?;
         thread.set_registers(&detour.registers_after(&now))?;
         let mut after = vec![0; linked.bytes().len()];
-        self.memory.read(linked.base(), &mut after)?;
-        self.memory.write(linked.base(), &before)?;
-        self.memory.write(self.code_at, &[0; DUMP_STUB_LEN])?;
+        read_memory(tid, linked.base(), &mut after)?;
+        write_memory(tid, linked.base(), &before)?;
+        thread.poke(self.code_at, &[0; DUMP_STUB_LEN])?;
         let answers = questions.answers(&linked, &after);
         Ok((thread, answers.map_err(AskError::Unanswered)?))
     }
+}
 
-    /// The restartable sequence that it is in (rseq(2)): `rseq_cs` is the second word of the structure.
-    fn critical_section(
-        &self,
-        thread: &Stopped,
-        registers: &Registers,
-    ) -> Result<Option<Rseq>, AskError> {
-        let Some(configuration) = thread.rseq()? else {
-            return Ok(None);
-        };
-        let mut pointer = [0; 8];
-        self.memory.read(configuration.address + 8, &mut pointer)?;
-        let pointer = u64::from_le_bytes(pointer);
-        let mut bytes = [0; 32];
-        // What is no such structure the kernel would have ended the task for.
-        if pointer == 0 || self.memory.read(pointer, &mut bytes).is_err() {
-            return Ok(None);
-        }
-        let word = |at: usize| {
-            bytes[at..]
-                .first_chunk()
-                .map_or(0, |it| u64::from_le_bytes(*it))
-        };
-        let rseq = Rseq {
-            start_ip: word(8),
-            post_commit_offset: word(16),
-            abort_ip: word(24),
-        };
-        let inside = registers.rip.wrapping_sub(rseq.start_ip) < rseq.post_commit_offset;
-        Ok(inside.then_some(rseq))
+/// The restartable sequence that it is in (rseq(2)): `rseq_cs` is the second word of the structure.
+fn critical_section(thread: &Stopped, registers: &Registers) -> Result<Option<Rseq>, AskError> {
+    let Some(configuration) = thread.rseq()? else {
+        return Ok(None);
+    };
+    let mut pointer = [0; 8];
+    read_memory(thread.tid(), configuration.address + 8, &mut pointer)?;
+    let pointer = u64::from_le_bytes(pointer);
+    let mut bytes = [0; 32];
+    // What is no such structure the kernel would have ended the task for.
+    if pointer == 0 || read_memory(thread.tid(), pointer, &mut bytes).is_err() {
+        return Ok(None);
     }
+    let word = |at: usize| {
+        bytes[at..]
+            .first_chunk()
+            .map_or(0, |it| u64::from_le_bytes(*it))
+    };
+    let rseq = Rseq {
+        start_ip: word(8),
+        post_commit_offset: word(16),
+        abort_ip: word(24),
+    };
+    let inside = registers.rip.wrapping_sub(rseq.start_ip) < rseq.post_commit_offset;
+    Ok(inside.then_some(rseq))
 }
 
 /// Checks the script for the scratch memory below this stack pointer.
