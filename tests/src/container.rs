@@ -6,7 +6,7 @@
 use crate::lab::Lab;
 use crate::mounting::{self, Depth, Kind};
 use crate::rootfs;
-use crate::sys::start_child;
+use crate::sys::{keep_to_streams, start_child};
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -270,7 +270,8 @@ fn prepare(spec: &Spec, build: impl FnOnce(&Site<'_>) -> Result<()>) -> Result<(
         mounting::bind(&spec.root, &spec.root, Depth::One)?;
     }
     build(&Site { root: &spec.root })?;
-    enter(spec)
+    enter(spec)?;
+    keep_to_streams()
 }
 
 fn enter(spec: &Spec) -> Result<()> {
