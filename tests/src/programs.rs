@@ -3,6 +3,7 @@
 //! Kind: effect. Programs run in the namespaces of the calling process; none
 //! outlives it, and none runs for ever.
 
+use crate::patience::patience;
 use crate::sys::die_with_parent;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,10 +16,10 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// After this a program is taken to hang.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: u64 = 120;
 
 /// The executables, by path.
 #[derive(Debug, Clone)]
@@ -211,7 +212,7 @@ impl Running {
         let _ = self.say("ready");
         let start = Instant::now();
         while !self.printed()?.ends_with(b"ready\n") {
-            if self.ended()?.is_some() || start.elapsed() > PATIENCE {
+            if self.ended()?.is_some() || start.elapsed() > patience(PATIENCE) {
                 let output = self.finish()?.success("crux-restore")?;
                 bail!("COMMAND did not run: {output:?}");
             }
@@ -251,7 +252,7 @@ impl Running {
         }
         let status = self.child.wait()?;
         let stderr = String::from_utf8_lossy(&contents(&mut self.stderr)?).into_owned();
-        ensure!(!hung, "hung for {PATIENCE:?}, and said: {stderr}");
+        ensure!(!hung, "hung for {PATIENCE} s, and said: {stderr}");
         let stdout = contents(&mut self.stdout)?;
         Ok(Output {
             status,
@@ -266,7 +267,7 @@ impl Running {
     fn ends_in_time(&self) -> Result<bool> {
         let pid = Pid::from_child(&self.child);
         let handle = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
-        let limit = Timespec::try_from(PATIENCE)?;
+        let limit = Timespec::try_from(patience(PATIENCE))?;
         let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit))?;
         Ok(ended != 0)
     }

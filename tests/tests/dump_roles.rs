@@ -6,7 +6,7 @@ use crux_role::Capability;
 use crux_tests::blueprint::vivid;
 use crux_tests::privileges::Document;
 use crux_tests::tracing::{Fault, Sight, Traced, named, run};
-use crux_tests::{Container, Lab, Setup, Table};
+use crux_tests::{Container, Lab, Setup, Table, patience};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -187,17 +187,18 @@ fn root_a_role_of_a_dump_that_hangs_is_ended_with_the_run() {
             ("crux-encoder", "fsync"),
         ] {
             let call = named(call);
+            let limit = patience(1).as_secs().to_string();
             let traced = dump(
                 lab,
                 &container,
-                &["--time-limit", "1"],
+                &["--time-limit", &limit],
                 Fault::Hang { role, call },
             )?;
             let stderr = &traced.output.stderr;
             ensure!(traced.hit.is_some(), "{role} never makes {}", call.name);
             ensure!(traced.output.code() == Some(6), "{role}: {stderr}");
             ensure!(
-                stderr.contains("did not answer within 1 seconds"),
+                stderr.contains(&format!("did not answer within {limit} seconds")),
                 "{stderr}"
             );
             nothing_is_left(lab, &container, &before)?;

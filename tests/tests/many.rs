@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use crux_tests::blueprint::many;
-use crux_tests::{Lab, Setup, Table, differences};
+use crux_tests::{Lab, Setup, Table, differences, patience};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::time::{Duration, Instant};
 
@@ -33,9 +33,7 @@ fn survives(lab: &Lab, count: usize, limit: Duration) -> Result<()> {
 
 #[test]
 fn root_a_thousand_mounts_are_restored() {
-    Lab::test(Setup::ROOT, |lab| {
-        survives(lab, 1_000, Duration::from_secs(20))
-    });
+    Lab::test(Setup::ROOT, |lab| survives(lab, 1_000, patience(20)));
 }
 
 /// The hard limit of a service can be low, and only a privilege that is not asked for raises it.
@@ -48,20 +46,16 @@ fn root_more_mounts_than_descriptors_are_restored() {
             maximum: limit,
         };
         setrlimit(Resource::Nofile, limits)?;
-        survives(lab, 1_000, Duration::from_secs(40))
+        survives(lab, 1_000, patience(40))
     });
 }
 
 #[test]
 fn userns_a_thousand_mounts_are_restored() {
-    Lab::test(Setup::USERNS, |lab| {
-        survives(lab, 1_000, Duration::from_secs(20))
-    });
+    Lab::test(Setup::USERNS, |lab| survives(lab, 1_000, patience(20)));
 }
 
 #[test]
 fn root_ten_thousand_mounts_are_restored() {
-    Lab::test(Setup::ROOT, |lab| {
-        survives(lab, 10_000, Duration::from_secs(100))
-    });
+    Lab::test(Setup::ROOT, |lab| survives(lab, 10_000, patience(100)));
 }

@@ -9,7 +9,7 @@ use crux_role::Capability;
 use crux_tests::blueprint::vivid;
 use crux_tests::privileges::Document;
 use crux_tests::tracing::{Fault, Sight, Traced, named, run};
-use crux_tests::{Lab, Setup, Table};
+use crux_tests::{Lab, Setup, Table, patience};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -179,12 +179,13 @@ fn root_a_role_that_hangs_is_ended_with_the_run() {
         for (role, call) in [("crux-planner", "read"), ("crux-builder", "move_mount")] {
             let call = named(call);
             let fault = Fault::Hang { role, call };
-            let traced = restore(lab, &images, &["--time-limit", "1"], fault)?;
+            let limit = patience(1).as_secs().to_string();
+            let traced = restore(lab, &images, &["--time-limit", &limit], fault)?;
             let stderr = &traced.output.stderr;
             ensure!(traced.hit.is_some(), "{role} never makes {}", call.name);
             ensure!(traced.output.code() == Some(6), "{role}: {stderr}");
             ensure!(
-                stderr.contains("did not answer within 1 seconds"),
+                stderr.contains(&format!("did not answer within {limit} seconds")),
                 "{stderr}"
             );
             ensure!(Table::own()? == host, "the host's table changed");

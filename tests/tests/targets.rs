@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use crux_tests::tracing::{Fault, run};
-use crux_tests::{Container, Lab, Output, Running, Setup, Site, Spec, Table, mounting};
+use crux_tests::{Container, Lab, Output, Running, Setup, Site, Spec, Table, mounting, patience};
 use nix::sched::CloneFlags;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -288,7 +288,7 @@ fn gone(images: &Path) -> Result<()> {
             return Ok(());
         }
         ensure!(
-            begun.elapsed() < Duration::from_secs(10),
+            begun.elapsed() < patience(10),
             "a process is left:\n{}",
             left.join("\n")
         );

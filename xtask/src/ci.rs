@@ -21,21 +21,7 @@ const STEPS: [(&str, &[&str]); 5] = [
             "warnings",
         ],
     ),
-    // Not vm: two kernels under emulation take longer than all the rest (docs/vm-tests.md).
-    (
-        "tests",
-        &[
-            "xtask",
-            "test",
-            "--require",
-            "--tier",
-            "unit",
-            "--tier",
-            "userns",
-            "--tier",
-            "root",
-        ],
-    ),
+    ("tests", &["xtask", "test", "--require"]),
     (
         "documentation",
         &["doc", "--workspace", "--no-deps", "--quiet"],

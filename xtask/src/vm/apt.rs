@@ -142,6 +142,8 @@ const INSTALL: [&str; 5] = [
 /// Installs a package from this machine's own sources; if they cannot give it
 /// (other packages may be of backports already), from ours.
 pub(super) fn install(package: &str) -> Result<()> {
+    let mut update = Command::new("apt-get");
+    succeed(update.args(["update", "-qq"]))?;
     let mut own = Command::new("apt-get");
     own.args(INSTALL).arg(package);
     match succeed(unattended(&mut own)) {

@@ -18,6 +18,8 @@ pub(super) struct Plan {
     pub(super) workers: usize,
     /// How long each may take, in seconds.
     pub(super) limit: u64,
+    /// How many times longer things may take than the tests say: their `CRUX_PATIENCE`.
+    pub(super) slowness: u64,
 }
 
 /// A test, in a program of tests.

@@ -53,7 +53,7 @@ fn work(plan: &Plan, next: &AtomicUsize) -> Result<()> {
         };
         say(&Event::Started(number))?;
         let start = Instant::now();
-        let (verdict, output) = attempt(test, Duration::from_secs(plan.limit))
+        let (verdict, output) = attempt(test, plan)
             .unwrap_or_else(|error| (Verdict::Failed, format!("{test}: {error:#}")));
         say(&Event::Ended {
             test: number,
@@ -72,20 +72,21 @@ fn say(event: &Event) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn attempt(test: &Test, limit: Duration) -> Result<(Verdict, String)> {
+fn attempt(test: &Test, plan: &Plan) -> Result<(Verdict, String)> {
     let mut printed = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
     let mut child = Command::new(&test.program)
         .args(["--exact", &test.name, "--nocapture"])
         .current_dir(&test.directory)
         .env("CARGO_MANIFEST_DIR", &test.directory)
         .env("RUST_BACKTRACE", "0")
+        .env("CRUX_PATIENCE", plan.slowness.to_string())
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(printed.try_clone()?)
         .stderr(printed.try_clone()?)
         .spawn()
         .with_context(|| format!("failed to start {}", test.program.display()))?;
-    let in_time = ends_in(&child, limit)?;
+    let in_time = ends_in(&child, Duration::from_secs(plan.limit))?;
     if !in_time {
         kill_process_group(Pid::from_child(&child), Signal::KILL)?;
     }

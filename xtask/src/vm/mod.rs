@@ -67,9 +67,15 @@ fn test(options: &Options, scope: Scope) -> Result<()> {
         chosen => chosen.iter().map(String::as_str).collect(),
     };
     let mut reports = Vec::new();
+    let mut wish = options.accel;
     for name in names {
-        let report = on_kernel(name, options.accel, &suite, scope)?;
-        reports.push(report);
+        let kernel = Kernel::provide(name)?;
+        let accelerator = qemu::choose(wish, &kernel)?;
+        if accelerator == Accelerator::Tcg {
+            // Not to find out twice that there is nothing else.
+            wish = accelerator;
+        }
+        reports.push(on_kernel(name, kernel, accelerator, &suite, scope)?);
     }
     println!();
     for report in &reports {
@@ -81,14 +87,17 @@ fn test(options: &Options, scope: Scope) -> Result<()> {
     }
 }
 
-fn on_kernel(name: &str, wish: Accelerator, all: &Suite, scope: Scope) -> Result<Report> {
+fn on_kernel(
+    name: &str,
+    kernel: Kernel,
+    accelerator: Accelerator,
+    all: &Suite,
+    scope: Scope,
+) -> Result<Report> {
     let start = Instant::now();
-    let kernel = Kernel::provide(name)?;
     let suite = &all.on(&kernel.release, scope);
-    let accelerator = qemu::choose(wish, &kernel)?;
-    let limit = accelerator.patience();
     let machine = qemu::Machine {
-        initramfs: system::initramfs(&kernel, suite, limit)?,
+        initramfs: system::initramfs(&kernel, suite, accelerator)?,
         kernel,
         accelerator,
     };
@@ -99,7 +108,7 @@ fn on_kernel(name: &str, wish: Accelerator, all: &Suite, scope: Scope) -> Result
         suite.tests.len(),
         start.elapsed().as_secs_f64()
     );
-    let report = console::run(name, &machine, suite, limit)?;
+    let report = console::run(name, &machine, suite, accelerator.patience())?;
     report.print(suite);
     Ok(report)
 }

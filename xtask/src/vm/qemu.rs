@@ -38,6 +38,14 @@ impl Accelerator {
         }
     }
 
+    /// How many times longer than usual everything takes.
+    pub(super) fn slowness(self) -> u64 {
+        match self {
+            Self::Kvm => 1,
+            Self::Tcg | Self::Auto => 10,
+        }
+    }
+
     /// TCG of QEMU 7.2 can leave a half of the operand in the flags after cmpxchg16b, with which
     /// Linux 6.12 allocates its memory: every third start ended in a double fault.
     fn processor(self) -> &'static str {

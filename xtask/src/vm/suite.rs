@@ -30,13 +30,18 @@ pub(super) enum Scope {
     Brief,
 }
 
-/// Under TCG these take longer than all others: each makes one call after the other of
-/// the executables fail, or ends them there, in a run of its own, and traces them.
-const EXHAUSTIVE: [&str; 2] = [
-    "tests::faults root_each_call_",
-    "tests::faults root_restore_killed",
+/// A test that the tier leaves out, and `vm-test` runs: by the start of its name, and why.
+const SLOW: [(&str, &str); 6] = [
+    ("tests::faults root_each_call_", EVERY_CALL),
+    ("tests::faults root_restore_killed", EVERY_CALL),
+    ("tests::faults root_dump_killed", EVERY_CALL),
+    ("tests::hostile root_flipped_bits", NO_KERNEL),
+    ("tests::hostile root_huge_counts", NO_KERNEL),
+    ("crux-image::", NO_KERNEL),
 ];
-const SLOW: &str = "the time (`cargo xtask vm-test faults` runs it)";
+const EVERY_CALL: &str =
+    "the time: it runs the executables once for each of their calls, and traces them";
+const NO_KERNEL: &str = "the time: it reads images, which is the same on every kernel";
 
 const LACKS: [Lack; 6] = [
     Lack {
@@ -136,8 +141,9 @@ fn lack(test: &Test, kernel: (u32, u32)) -> Option<&'static str> {
 
 fn too_slow(test: &Test, scope: Scope) -> Option<&'static str> {
     let name = test.to_string();
-    let long = EXHAUSTIVE.iter().any(|part| name.starts_with(part));
-    (scope == Scope::Brief && long).then_some(SLOW)
+    let mut slow = SLOW.iter().filter(|(start, _)| name.starts_with(start));
+    let found = slow.find(|_| scope == Scope::Brief);
+    found.map(|(_, why)| *why)
 }
 
 /// The first two numbers of a release. One without them is of a kernel of somebody's own:

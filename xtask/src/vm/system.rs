@@ -6,6 +6,7 @@
 use super::cpio::{Archive, Node};
 use super::events::{PLAN, Plan};
 use super::kernel::Kernel;
+use super::qemu::Accelerator;
 use super::suite::Suite;
 use super::{cache, modules};
 use crate::cargo::{output, succeed, target, workspace};
@@ -16,7 +17,6 @@ use std::io::{BufWriter, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// What the tests run, of this machine; busybox has what is not here.
 const TOOLS: [&str; 39] = [
@@ -58,7 +58,11 @@ const ETC: [(&str, &str); 5] = [
 ];
 
 /// The whole tree for a kernel and its tests, as a file.
-pub(super) fn initramfs(kernel: &Kernel, suite: &Suite, limit: Duration) -> Result<PathBuf> {
+pub(super) fn initramfs(
+    kernel: &Kernel,
+    suite: &Suite,
+    accelerator: Accelerator,
+) -> Result<PathBuf> {
     let mut tree = Archive::default();
     skeleton(&mut tree)?;
     programs(&mut tree, suite)?;
@@ -69,7 +73,8 @@ pub(super) fn initramfs(kernel: &Kernel, suite: &Suite, limit: Duration) -> Resu
     let plan = Plan {
         tests: suite.tests.clone(),
         workers: 2,
-        limit: limit.as_secs(),
+        limit: accelerator.patience().as_secs(),
+        slowness: accelerator.slowness(),
     };
     tree.put(Path::new(PLAN), file(serde_json::to_vec(&plan)?, 0o644));
     let path = cache().join(format!("{}.cpio", kernel.release));
