@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// What runs the machine's instructions
     #[arg(long, default_value = "auto")]
     accel: Accelerator,
+    /// Without the tests that take very long, as in `cargo xtask test`
+    #[arg(long)]
+    brief: bool,
     /// Only tests with one of these in their names
     test: Vec<String>,
 }
@@ -49,14 +52,18 @@ pub(crate) fn obstacle() -> Option<String> {
 
 /// The tier of `cargo xtask test`: both kernels, without what takes very long.
 pub(crate) fn tier() -> Result<()> {
-    test(&Options::default(), Scope::Brief)
+    run(&Options {
+        brief: true,
+        ..Options::default()
+    })
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    test(options, Scope::All)
-}
-
-fn test(options: &Options, scope: Scope) -> Result<()> {
+    let scope = if options.brief {
+        Scope::Brief
+    } else {
+        Scope::All
+    };
     packages::ensure_installed(&packages::MACHINE)?;
     qemu::provide()?;
     succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins"]))?;
