@@ -16,11 +16,13 @@ fn survives(lab: &Lab, count: usize, limit: Duration) -> Result<()> {
     let (before, host) = (Table::of(container.pid)?, Table::own()?);
     ensure!(before.0.len() > count, "{} mounts", before.0.len());
     let start = Instant::now();
+    let patience = patience(120).as_secs().to_string();
+    let options = [&AUTO[..], &["--time-limit", &patience]].concat();
     lab.programs
-        .dump(container.pid, &images, &AUTO)?
+        .dump(container.pid, &images, &options)?
         .success("crux-dump")?;
     drop(container);
-    let options = [&AUTO[..], &["--", "/bin/cat"]].concat();
+    let options = [&options[..], &["--", "/bin/cat"]].concat();
     let (restored, pid) = lab.programs.restore(&images, &options)?.wait_for_cat()?;
     let took = start.elapsed();
     ensure!(took < limit, "{count} mounts took {took:?}");
