@@ -163,11 +163,6 @@ pub fn unshare_namespace(kind: NamespaceKind) -> Result<(), SysError> {
     }
 }
 
-/// Makes a new pid namespace for the next child of the calling process, its init (unshare(2)).
-pub fn unshare_pid_namespace_of_children() -> Result<(), SysError> {
-    unshare(UnshareFlags::NEWPID, "CLONE_NEWPID")
-}
-
 fn unshare(flags: UnshareFlags, shown: &str) -> Result<(), SysError> {
     // SAFETY: none of the namespaces that are passed here changes what a descriptor or a pointer
     // of this process means.

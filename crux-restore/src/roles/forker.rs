@@ -4,13 +4,11 @@
 //! COMMAND and tasks inherit both. So it reads nothing of an image: what it gets are
 //! descriptors, numbers and flags.
 
-use super::builder::PROCS;
-use super::message::{Answer, Outset, Refusal, Release, Released, SMALL, Then, bound};
+use super::message::{Answer, Refusal, Release, Released, SMALL, Then, bound};
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::release::{self, Inside};
-use crate::tasks::birth::{self, First};
-use crux_mount::sys;
+use crate::tasks::birth::{self, First, Newborn};
 use crux_role::{Channel, ChannelError};
 use rustix::process::Pid;
 use std::fs;
@@ -28,28 +26,24 @@ pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelEr
 const DESCRIPTORS: usize = 100_000;
 
 fn tasks(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
-    let (outset, _) = channel.receive::<Outset>(bound(SMALL, 0))?;
-    let begun = begin(outset).or_exit(Exit::Undone);
-    let procs = begun.as_ref().map_or(&[][..], Vec::as_slice);
-    let procs: Vec<_> = procs.iter().map(|fd| fd.as_fd()).collect();
-    let answer: Answer<()> = begun
-        .as_ref()
-        .map(drop)
-        .map_err(|failure| Refusal::from(Failure::new(failure.exit, &failure.message)));
-    channel.send(&answer, &procs)?;
-    drop(begun);
+    let (newborn, _) = channel.receive::<Newborn>(bound(SMALL, 0))?;
+    let waiting = match birth::newborn(&newborn).or_exit(Exit::Undone) {
+        Ok(waiting) => waiting,
+        Err(failure) => return channel.send(&Answer::<()>::Err(failure.into()), &[]),
+    };
+    let procs: Vec<_> = waiting.procs.iter().map(|fd| fd.as_fd()).collect();
+    channel.send(&Answer::Ok(()), &procs)?;
     let (first, mut descriptors) = channel.receive::<First>(bound(SMALL, DESCRIPTORS))?;
     if descriptors.is_empty() {
         return Ok(());
     }
     let memory = descriptors.remove(0);
-    let born = birth::first(memory.as_fd(), &first, descriptors);
-    drop(memory);
-    let pid = born.as_ref().ok().copied();
-    let born = born.map(i32::unsigned_abs).or_exit(Exit::Undone);
-    channel.send(&born.map_err(Refusal::from), &[])?;
+    let begun = waiting.begin(&first, memory.as_fd(), &descriptors);
+    drop((memory, descriptors));
+    let born = begun.map(|()| waiting.pid.unsigned_abs());
+    channel.send(&born.or_exit(Exit::Undone).map_err(Refusal::from), &[])?;
     let (released, _) = channel.receive::<Released>(bound(SMALL, 0))?;
-    let Some(pid) = pid.and_then(Pid::from_raw) else {
+    let Some(pid) = Pid::from_raw(waiting.pid) else {
         return Ok(());
     };
     channel.send(&write_pid(options, pid).map_err(Refusal::from), &[])?;
@@ -60,17 +54,6 @@ fn tasks(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
             channel.send::<Answer<u8>>(&code.map_err(Refusal::from), &[])
         }
     }
-}
-
-/// The pid namespace of the first task, which is its first process when it is born; and proc file
-/// systems that show it, to be finished where they are mounted.
-fn begin(outset: Outset) -> Result<Vec<OwnedFd>, sys::SysError> {
-    if outset.pid {
-        sys::unshare_pid_namespace_of_children()?;
-    }
-    // KERNEL: the context takes the namespace of the opener's children.
-    let procs = (outset.procs as usize).min(PROCS);
-    (0..procs).map(|_| sys::fsopen("proc")).collect()
 }
 
 fn write_pid(options: &Options, pid: Pid) -> Result<(), Failure> {

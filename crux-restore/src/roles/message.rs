@@ -87,15 +87,6 @@ pub(crate) enum Then {
     Undo(String),
 }
 
-/// To the forker, where there are tasks: what the builder needs of it.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Outset {
-    /// Make the pid namespace of the first task.
-    pub pid: bool,
-    /// How many proc file systems of it are to be begun; they come back with the answer.
-    pub procs: u32,
-}
-
 /// From the planner, where there are tasks: what the supervisor has to know of their plan,
 /// which follows, for the tracer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,8 +96,8 @@ pub(crate) struct Delivery {
     pub inherited: Vec<crate::tasks::plan::Inherited>,
     pub processes: u64,
     pub threads: u64,
-    /// What the forker is told first.
-    pub outset: Outset,
+    /// How many proc file systems of the first task's pid namespace the builder needs.
+    pub procs: u32,
 }
 
 /// To the tracer, with a descriptor of /proc; a [`crate::tasks::plan::TaskPlan`] follows.

@@ -4,8 +4,7 @@
 //! given, and opens nothing.
 
 use super::message::{
-    Answer, Delivery, Followed, Image, Outset, Planned, Refusal, Restored, SMALL, Task, Verified,
-    bound,
+    Answer, Delivery, Followed, Image, Planned, Refusal, Restored, SMALL, Task, Verified, bound,
 };
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
@@ -89,10 +88,7 @@ fn delivery(tasks: &Tasks, mounts: &Mounts, plan: &TaskPlan) -> Delivery {
         inherited: plan.inherited.clone(),
         processes: tasks.processes.len() as u64,
         threads: plan.threads.len() as u64,
-        outset: Outset {
-            pid,
-            procs: if pid { procs.count() as u32 } else { 0 },
-        },
+        procs: if pid { procs.count() as u32 } else { 0 },
     }
 }
 

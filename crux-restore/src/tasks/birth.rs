@@ -1,14 +1,37 @@
-//! The birth of the first task: the arena in its place, descriptors at their numbers.
+//! The birth of the first task: a child that makes what only it can make, and waits for its arena and its
+//! descriptors.
 //!
 //! Kind: effect. For a process without a filter, which reads nothing of an image: it
 //! gets numbers and descriptors.
+//!
+//! A proc file system shows the pid namespace of whoever opens it, and that begins with its first process.
+//! So this is born before anything is mounted, and told what it is to have when that is there. It ends
+//! by itself if its parent does.
 
-use super::sys::{self, Birth};
+use super::sys::{self, Birth, Packet};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::{Errno, IoSlice, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
 use serde::{Deserialize, Serialize};
+use std::mem::MaybeUninit;
 
-/// The first task. Descriptors come along: the arena's memory, then those for `numbers`.
+/// How the first task is born.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Newborn {
+    /// `CLONE_NEW*`.
+    pub(crate) namespaces: u64,
+    /// Its numbers, from its own pid namespace outwards; empty for any.
+    pub(crate) pids: Vec<i32>,
+    /// What its parent gets when it ends.
+    pub(crate) exit_signal: u64,
+    /// How many proc file systems of its pid namespace are to be begun.
+    pub(crate) procs: u32,
+}
+
+/// What it is given later. Descriptors come along: the arena's memory, then those for `numbers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct First {
     /// Where the arena is mapped. It begins with the stub.
@@ -17,53 +40,89 @@ pub(crate) struct First {
     pub(crate) length: u64,
     /// The address of its first line.
     pub(crate) line: u64,
-    /// `CLONE_NEW*`.
-    pub(crate) namespaces: u64,
-    /// Its numbers, from its own pid namespace outwards; empty for any.
-    pub(crate) pids: Vec<i32>,
-    /// What its parent gets when it ends.
-    pub(crate) exit_signal: u64,
     /// The numbers of its descriptors, ascending.
     pub(crate) numbers: Vec<i32>,
 }
 
-/// Makes the first task. It runs its script from its first instruction on.
-pub(crate) fn first(
-    memory: BorrowedFd<'_>,
-    first: &First,
-    descriptors: Vec<OwnedFd>,
-) -> Result<i32, String> {
-    let named = |call: &'static str| {
-        move |errno: Errno| {
-            format!(
-                "make the first task: {call}: {}",
-                std::io::Error::from(errno)
-            )
-        }
-    };
-    sys::map_arena(first.base, first.length, memory).map_err(named("mmap(arena)"))?;
-    let above = first
-        .numbers
-        .iter()
-        .max()
-        .map_or(0, |most| most.saturating_add(1));
-    let raised: Result<Vec<_>, _> = descriptors
-        .iter()
-        .map(|fd| fcntl_dupfd_cloexec(fd.as_fd(), above))
-        .collect();
-    drop(descriptors);
-    let raised = raised.map_err(named("fcntl(F_DUPFD_CLOEXEC)"))?;
-    let descriptors: Vec<_> = raised
-        .into_iter()
-        .zip(first.numbers.iter().copied())
-        .collect();
-    sys::give_birth(&Birth {
-        namespaces: first.namespaces,
-        pids: &first.pids,
-        exit_signal: first.exit_signal,
-        descriptors: &descriptors,
-        entry: first.base,
-        line: first.line,
+/// A first task that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// Its number, as the caller sees it.
+    pub(crate) pid: i32,
+    /// Proc file systems of its pid namespace, to be finished where they are mounted.
+    pub(crate) procs: Vec<OwnedFd>,
+    socket: OwnedFd,
+}
+
+fn named(call: &'static str) -> impl Fn(Errno) -> String {
+    move |errno| {
+        let error = std::io::Error::from(errno);
+        format!("make the first task: {call}: {error}")
+    }
+}
+
+/// Makes the first task.
+pub(crate) fn newborn(newborn: &Newborn) -> Result<Waiting, String> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let pair = socketpair(family, kind, SocketFlags::CLOEXEC, None);
+    let (socket, theirs) = pair.map_err(named("socketpair"))?;
+    let pid = sys::give_birth(&Birth {
+        namespaces: newborn.namespaces,
+        pids: &newborn.pids,
+        exit_signal: newborn.exit_signal,
+        procs: newborn.procs,
+        socket: theirs.as_fd(),
     })
-    .map_err(named("clone3"))
+    .map_err(named("clone3"))?;
+    drop(theirs);
+    let procs = (0..newborn.procs).map(|_| receive(&socket));
+    let procs = procs.collect::<Result<_, _>>()?;
+    Ok(Waiting { pid, procs, socket })
+}
+
+impl Waiting {
+    /// Gives it what it is to have. It runs its script from its first instruction on.
+    pub(crate) fn begin(
+        &self,
+        first: &First,
+        memory: BorrowedFd<'_>,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), String> {
+        let packet = Packet {
+            number: -1,
+            base: first.base,
+            length: first.length,
+            line: first.line,
+        };
+        for (fd, number) in descriptors.iter().zip(&first.numbers) {
+            let number = i64::from(*number);
+            self.send(Packet { number, ..packet }, fd.as_fd())?;
+        }
+        self.send(packet, memory)
+    }
+
+    fn send(&self, packet: Packet, fd: BorrowedFd<'_>) -> Result<(), String> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [fd];
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let bytes = packet.bytes();
+        let parts = [IoSlice::new(&bytes)];
+        let sent = sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL);
+        sent.map(drop).map_err(named("sendmsg"))
+    }
+}
+
+fn receive(socket: &OwnedFd) -> Result<OwnedFd, String> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).map_err(named("recvmsg"))?;
+    let mut found = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+        _ => None,
+    });
+    let found = found.next();
+    found.ok_or_else(|| "make the first task: it ended before it began".to_owned())
 }

@@ -2,7 +2,7 @@
 //!
 //! Kind: shell. It decodes numbers and short words, no record of an image.
 
-use super::birth::First;
+use super::birth::{First, Newborn};
 use super::plan::{Inherited, NewNamespaces, Source};
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
@@ -43,8 +43,13 @@ pub(crate) fn order(planner: &mut Role, forker: &mut Role) -> Result<Order, Fail
     let plan = planner
         .receive_bytes(bound(TASK, 0))
         .or_exit(Exit::Undone)?;
-    let outset = delivery.outset;
-    forker.send(&outset, &[]).or_exit(Exit::Undone)?;
+    let newborn = Newborn {
+        namespaces: namespaces(delivery.birth.new),
+        pids: vec![number(delivery.birth.pid)?],
+        exit_signal: libc::SIGCHLD as u64,
+        procs: delivery.procs,
+    };
+    forker.send(&newborn, &[]).or_exit(Exit::Undone)?;
     let (begun, procs) = forker
         .receive::<Answer<()>>(bound(SMALL, PROCS))
         .or_exit(Exit::Undone)?;
@@ -124,9 +129,6 @@ fn bring_up(
         base: delivery.base,
         length: linked.length,
         line: linked.line,
-        namespaces: namespaces(delivery.birth.new),
-        pids: vec![number(delivery.birth.pid)?],
-        exit_signal: libc::SIGCHLD as u64,
         numbers: delivery
             .inherited
             .iter()
@@ -146,9 +148,10 @@ fn number(number: u32) -> Result<i32, Failure> {
     i32::try_from(number).map_err(|_| amiss("the plan has a number that is none"))
 }
 
-/// Those that clone3(2) makes. The pid namespace is there already: the container's proc shows it.
+/// Those that clone3(2) makes.
 fn namespaces(new: NewNamespaces) -> u64 {
     let flags = [
+        (new.pid, libc::CLONE_NEWPID),
         (new.uts, libc::CLONE_NEWUTS),
         (new.ipc, libc::CLONE_NEWIPC),
         (new.net, libc::CLONE_NEWNET),

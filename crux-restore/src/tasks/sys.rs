@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use rustix::io::Errno;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// The stub's page; lines and data follow.
 const CODE: u64 = 4096;
@@ -44,7 +44,7 @@ fn map(
     }
 }
 
-/// How the first task begins.
+/// How the first task is born.
 #[derive(Debug)]
 pub(crate) struct Birth<'a> {
     /// `CLONE_NEW*`.
@@ -53,25 +53,52 @@ pub(crate) struct Birth<'a> {
     pub(crate) pids: &'a [i32],
     /// A signal for its parent.
     pub(crate) exit_signal: u64,
-    /// Descriptors and the numbers that they get, in ascending order, each below every
-    /// descriptor that is listed. Everything else is closed.
-    pub(crate) descriptors: &'a [(OwnedFd, i32)],
-    /// The stub's first instruction.
-    pub(crate) entry: u64,
-    /// Its first line.
+    /// How many proc file systems it begins.
+    pub(crate) procs: u32,
+    /// Its end of a pair of sockets (`SOCK_SEQPACKET`).
+    pub(crate) socket: BorrowedFd<'a>,
+}
+
+/// What is told the first task: a descriptor comes along.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Packet {
+    /// The number that the descriptor gets; negative for the arena's memory, which comes last.
+    pub(crate) number: i64,
+    /// Where the arena is mapped.
+    pub(crate) base: u64,
+    /// How long it is.
+    pub(crate) length: u64,
+    /// The address of the first line.
     pub(crate) line: u64,
 }
 
+impl Packet {
+    /// As it goes over the socket.
+    pub(crate) fn bytes(self) -> [u8; 32] {
+        let words = [self.number as u64, self.base, self.length, self.line];
+        let mut bytes = [0; 32];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
 /// Exit statuses of a child that did not get to its script: which step failed.
-pub(crate) const STEPS: [(i32, &str); 4] = [
+pub(crate) const STEPS: [(i32, &str); 7] = [
     (121, "rseq(RSEQ_FLAG_UNREGISTER)"),
     (122, "sigaltstack(SS_DISABLE)"),
     (123, "dup3"),
     (124, "close_range"),
+    (125, "fsopen(\"proc\")"),
+    (126, "recvmsg"),
+    (127, "mmap(arena)"),
 ];
 
 /// Makes the first task, whose memory is a copy of the caller's (clone3(2)). All its signals
-/// but SIGTRAP are blocked, and none has a handler. To be called by a process of one thread.
+/// but SIGTRAP are blocked, and none has a handler. It sends proc file systems of its pid
+/// namespace, and waits for its descriptors. To be called by a process of one thread.
 pub(crate) fn give_birth(birth: &Birth<'_>) -> Result<i32, Errno> {
     let rseq = Rseq::of_caller();
     // SAFETY: all fields are integers, for which zero is a value.
@@ -105,12 +132,14 @@ pub(crate) fn give_birth(birth: &Birth<'_>) -> Result<i32, Errno> {
     }
 }
 
+/// Ends a child that cannot go on.
+fn end(step: usize) -> ! {
+    // SAFETY: it ends the process.
+    unsafe { libc::_exit(STEPS[step].0) }
+}
+
 /// In the child: from what it inherits to the first line of its script.
 fn begin(birth: &Birth<'_>, rseq: Option<Rseq>) -> ! {
-    let end = |step: usize| -> ! {
-        // SAFETY: it ends the process.
-        unsafe { libc::_exit(STEPS[step].0) }
-    };
     if rseq.is_some_and(|it| it.unregister().is_err()) {
         end(0);
     }
@@ -124,33 +153,128 @@ fn begin(birth: &Birth<'_>, rseq: Option<Rseq>) -> ! {
         end(1);
     }
     default_actions();
-    // SAFETY: no memory is passed.
-    unsafe {
-        // An executable with file capabilities is not dumpable, and could not be traced.
-        libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
-        for (fd, number) in birth.descriptors {
-            if libc::dup3(fd.as_raw_fd(), *number, 0) < 0 {
-                end(2);
-            }
-        }
-    }
-    let mut next = 0;
-    for (_, number) in birth.descriptors {
-        if !close_range(next, *number - 1) {
-            end(3);
-        }
-        next = *number + 1;
-    }
-    if !close_range(next, i32::MAX) {
+    // SAFETY: no memory is passed. An executable with file capabilities is not dumpable, and could not be traced.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+    let mut socket = birth.socket.as_raw_fd();
+    if !close_range(0, socket - 1) || !close_range(socket + 1, i32::MAX) {
         end(3);
+    }
+    for _ in 0..birth.procs {
+        send_proc(socket);
+    }
+    loop {
+        let (packet, fd) = receive(socket);
+        if packet.number < 0 {
+            // Whatever else is open was asked for.
+            if !close_range(socket, socket) {
+                end(3);
+            }
+            enter(&packet, fd);
+        }
+        let number = packet.number as i32;
+        if number == socket {
+            // SAFETY: no memory is passed.
+            socket = unsafe { libc::fcntl(socket, libc::F_DUPFD_CLOEXEC, number + 1) };
+        }
+        // SAFETY: no memory is passed.
+        if fd != number && (unsafe { libc::dup3(fd, number, 0) } < 0 || !close_range(fd, fd)) {
+            end(2);
+        }
+    }
+}
+
+/// A proc file system of the pid namespace that the caller is in (`proc_init_fs_context()` takes that one,
+/// not that of its children), to be finished where it is mounted.
+fn send_proc(socket: i32) {
+    const FSOPEN_CLOEXEC: libc::c_long = 1;
+    // SAFETY: the name is a static string.
+    let fd = unsafe { libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), FSOPEN_CLOEXEC) };
+    if fd < 0 {
+        end(4);
+    }
+    let mut control = Control::with(fd as i32);
+    let mut byte = [0_u8];
+    let mut vector = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    let head = head(&mut vector, &mut control);
+    // SAFETY: everything that the head points to lives on this stack until the call returns.
+    if unsafe { libc::sendmsg(socket, &raw const head, libc::MSG_NOSIGNAL) } != 1
+        || !close_range(fd as i32, fd as i32)
+    {
+        end(4);
+    }
+}
+
+/// One packet and its descriptor. The end of the other side is the end of this one.
+fn receive(socket: i32) -> (Packet, i32) {
+    let mut packet = Packet::default();
+    let mut vector = libc::iovec {
+        iov_base: (&raw mut packet).cast(),
+        iov_len: size_of::<Packet>(),
+    };
+    let mut control = Control::with(-1);
+    let mut head = head(&mut vector, &mut control);
+    // SAFETY: everything that the head points to lives on this stack until the call returns. A packet is
+    // integers, for which every value is one.
+    let size = unsafe { libc::recvmsg(socket, &raw mut head, 0) };
+    if size != size_of::<Packet>() as isize || head.msg_flags & libc::MSG_CTRUNC != 0 {
+        end(5);
+    }
+    match control.fd {
+        fd @ 0.. => (packet, fd),
+        _ => end(5),
+    }
+}
+
+fn head(vector: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+    // SAFETY: integers and pointers, for which zero is a value.
+    let mut head: libc::msghdr = unsafe { std::mem::zeroed() };
+    head.msg_iov = vector;
+    head.msg_iovlen = 1;
+    head.msg_control = (&raw mut *control).cast();
+    head.msg_controllen = size_of::<Control>();
+    head
+}
+
+/// A control message with one descriptor (`SCM_RIGHTS`).
+#[repr(C)]
+struct Control {
+    length: usize,
+    level: i32,
+    kind: i32,
+    fd: i32,
+    padding: i32,
+}
+
+impl Control {
+    fn with(fd: i32) -> Self {
+        Self {
+            // CMSG_LEN(4)
+            length: 20,
+            level: libc::SOL_SOCKET,
+            kind: libc::SCM_RIGHTS,
+            fd,
+            padding: 0,
+        }
+    }
+}
+
+/// The script begins.
+fn enter(packet: &Packet, memory: i32) -> ! {
+    // SAFETY: the descriptor is open: it has just come.
+    let file = unsafe { BorrowedFd::borrow_raw(memory) };
+    if map_arena(packet.base, packet.length, file).is_err() || !close_range(memory, memory) {
+        end(6);
     }
     // SAFETY: the arena is mapped there, executable, and was linked for this address. The
     // stub needs no stack, and nothing of this function is used again.
     unsafe {
         std::arch::asm!(
             "jmp rax",
-            in("r15") birth.line,
-            in("rax") birth.entry,
+            in("r15") packet.line,
+            in("rax") packet.base,
             options(noreturn)
         )
     }

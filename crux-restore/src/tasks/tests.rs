@@ -1,7 +1,7 @@
 //! Tasks that a hand-written arena makes: a process, its child, and a thread, from the birth
 //! of the first to its end as an ordinary program.
 
-use super::birth::{First, first};
+use super::birth::{First, Newborn, newborn};
 use super::memory::{ArenaMemory, Gate};
 use super::plan::{FINISHED, Finish, TOGETHER};
 use super::trace::{Extent, Leaving, TaskError, Tasks, finish};
@@ -10,7 +10,7 @@ use crux_script::{Arena, Block, Call, Linked, Purpose, ScriptId, arguments};
 use crux_trace::{Stopped, Tid};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::{fcntl_dupfd_cloexec, read, write};
+use rustix::io::{read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
@@ -122,15 +122,19 @@ fn born(linked: &Linked) -> (Pid, Gate, OwnedFd) {
         base: BASE,
         length: memory.length(),
         line: linked.entry(ScriptId(0)).unwrap(),
+        numbers: vec![3, 4, 5],
+    };
+    let waiting = newborn(&Newborn {
         namespaces: 0,
         pids: Vec::new(),
         exit_signal: libc::SIGCHLD as u64,
-        numbers: vec![3, 4, 5],
-    };
-    // Numbers that are in use here are no obstacle.
-    let waiter = fcntl_dupfd_cloexec(&waiter, 0).unwrap();
-    let pid = first(memory.as_fd(), &task, vec![waiter, program, input]);
-    (Pid::from_raw(pid.unwrap()).unwrap(), gate, output)
+        procs: 1,
+    });
+    let waiting = waiting.unwrap();
+    assert_eq!(waiting.procs.len(), 1);
+    let begun = waiting.begin(&task, memory.as_fd(), &[waiter, program, input]);
+    begun.unwrap();
+    (Pid::from_raw(waiting.pid).unwrap(), gate, output)
 }
 
 fn ending(letter: u8, stub: &crux_trace::Registers, xstate: Vec<u8>) -> Finish {
