@@ -15,7 +15,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, chroot, getpid, pivot_root};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,17 @@ pub struct Spec {
     pub namespaces: CloneFlags,
     /// How it gets into its root.
     pub enter: Enter,
+    /// What it runs.
+    pub program: Program,
+}
+
+/// What a container runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// `cat`, which waits on a pipe that the lab holds.
+    Cat,
+    /// A command in the container that is told lines and says some ([`Container::say`]).
+    Talking(Vec<String>),
 }
 
 impl Spec {
@@ -53,6 +64,7 @@ impl Spec {
                 | CloneFlags::CLONE_NEWUTS
                 | CloneFlags::CLONE_NEWPID,
             enter: Enter::Pivot,
+            program: Program::Cat,
         }
     }
 }
@@ -129,7 +141,8 @@ pub struct Container {
     pub pid: Pid,
     /// The lab's own child: the workload, or what waits for it.
     child: Pid,
-    _life: OwnedFd,
+    input: File,
+    output: BufReader<File>,
 }
 
 impl Container {
@@ -144,17 +157,35 @@ impl Container {
     ) -> Result<Self> {
         let (stdin, life) = pipe_with(PipeFlags::CLOEXEC)?;
         let (answers, report) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (output, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let report = File::from(report);
         // Moved, so that no process but the workload keeps the ends open.
-        let ends = Ends { report, stdin };
+        let ends = Ends {
+            report,
+            stdin,
+            stdout,
+        };
         let child = start_child(move || run(spec, ends, build, inside))?;
         let mut container = Self {
             pid: child,
             child,
-            _life: life,
+            input: File::from(life),
+            output: BufReader::new(File::from(output)),
         };
         container.pid = read_answer(answers)?;
         Ok(container)
+    }
+
+    /// Tells its program a line.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        Ok(writeln!(self.input, "{line}")?)
+    }
+
+    /// The next line that its program says; an empty one if it has ended.
+    pub fn hear(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
     }
 
     /// A path by which the host side reaches into the container.
@@ -178,6 +209,7 @@ impl Drop for Container {
 struct Ends {
     report: File,
     stdin: OwnedFd,
+    stdout: OwnedFd,
 }
 
 /// The pid, once the workload runs: then all other ends of the pipe are closed.
@@ -251,17 +283,36 @@ fn workload(
     build: impl FnOnce(&Site<'_>) -> Result<()>,
     inside: impl FnOnce() -> Result<()>,
 ) -> i32 {
-    let Ends { mut report, stdin } = ends;
+    let Ends {
+        mut report,
+        stdin,
+        stdout,
+    } = ends;
     let made = prepare(spec, build).and_then(|()| inside());
+    let made = made.and_then(|()| keep_to_streams());
     let error = match made {
         Ok(()) => {
-            let failed = Command::new("/bin/cat").stdin(Stdio::from(stdin)).exec();
-            anyhow::Error::new(failed).context("exec /bin/cat")
+            let mut command = command(&spec.program, stdout);
+            let failed = command.stdin(Stdio::from(stdin)).exec();
+            anyhow::Error::new(failed).context("exec the container's program")
         }
         Err(error) => error,
     };
     let _ = write!(report, "{error:#}");
     1
+}
+
+/// Standard error is where the complaints of a talking program go that cannot talk.
+fn command(program: &Program, stdout: OwnedFd) -> Command {
+    match program {
+        Program::Cat => Command::new("/bin/cat"),
+        Program::Talking(words) => {
+            let mut command = Command::new(&words[0]);
+            let errors = stdout.try_clone().map_or(Stdio::null(), Stdio::from);
+            command.args(&words[1..]).stdout(stdout).stderr(errors);
+            command
+        }
+    }
 }
 
 fn prepare(spec: &Spec, build: impl FnOnce(&Site<'_>) -> Result<()>) -> Result<()> {

@@ -30,7 +30,7 @@ pub mod tracing;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups};
 pub use compare::{differences, differences_of_all};
-pub use container::{Container, Enter, Site, Spec};
+pub use container::{Container, Enter, Program, Site, Spec};
 pub use lab::{Lab, Rights, Setup, Sharing};
 pub use lxc::Lxc;
 pub use patience::patience;

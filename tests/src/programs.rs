@@ -88,12 +88,18 @@ impl Programs {
         Running::start(&self.dump, arguments)?.finish()
     }
 
-    /// Starts `crux-restore --mounts-only`; a COMMAND goes into the options, after `--`.
-    pub fn restore<S: AsRef<OsStr>>(&self, images: &Path, options: &[S]) -> Result<Running> {
-        let fixed = ["--mounts-only", "--images"].map(OsStr::new);
+    /// Runs `crux-dump` of processes to its end.
+    pub fn dump_tasks<S: AsRef<OsStr>>(
+        &self,
+        pid: impl Display,
+        images: &Path,
+        options: &[S],
+    ) -> Result<Output> {
+        let pid = pid.to_string();
+        let fixed = ["--pid", &pid, "--images"].map(OsStr::new);
         let options = options.iter().map(AsRef::as_ref);
         let arguments = fixed.into_iter().chain([images.as_os_str()]).chain(options);
-        Running::start(&self.restore, arguments)
+        Running::start(&self.dump, arguments)?.finish()
     }
 
     /// Starts `crux-restore` of tasks.
@@ -101,6 +107,14 @@ impl Programs {
         let options = options.iter().map(AsRef::as_ref);
         let arguments = [OsStr::new("--images"), images.as_os_str()];
         Running::start(&self.restore, arguments.into_iter().chain(options))
+    }
+
+    /// Starts `crux-restore --mounts-only`; a COMMAND goes into the options, after `--`.
+    pub fn restore<S: AsRef<OsStr>>(&self, images: &Path, options: &[S]) -> Result<Running> {
+        let fixed = ["--mounts-only", "--images"].map(OsStr::new);
+        let options = options.iter().map(AsRef::as_ref);
+        let arguments = fixed.into_iter().chain([images.as_os_str()]).chain(options);
+        Running::start(&self.restore, arguments)
     }
 
     /// The same as [`Self::restore`], with a COMMAND that says something: what it said first, as soon as it has.

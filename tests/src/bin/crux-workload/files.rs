@@ -1,0 +1,93 @@
+//! Open files and pipes.
+//!
+//! Kind: effect.
+
+use super::{Verify, same, sys};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _};
+
+/// Offsets, flags, and a description with two descriptors.
+pub(crate) fn regular() -> Verify {
+    std::fs::write("/tmp/a", "0123456789").expect("write");
+    std::fs::create_dir_all("/tmp/d").expect("mkdir");
+    std::env::set_current_dir("/tmp/d").expect("chdir");
+    let mut one = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/tmp/a")
+        .expect("open");
+    let mut two = one.try_clone().expect("dup");
+    let mut appended = OpenOptions::new()
+        .append(true)
+        .open("/tmp/a")
+        .expect("open");
+    let directory = File::open("/tmp").expect("open");
+    let mut first = [0; 3];
+    one.read_exact(&mut first).expect("read");
+    let inherited = File::open("/tmp/a").expect("open");
+    fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty())).expect("fcntl");
+    let mut length = 10_u64;
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        let before = one.stream_position().unwrap_or(u64::MAX);
+        wrong.extend(same("offset", before, 3));
+        // What one does, the other sees.
+        let mut byte = [0];
+        let read = two.read_exact(&mut byte);
+        wrong.extend(read.err().map(|error| format!("read: {error}")));
+        wrong.extend(same("the byte", byte, *b"3"));
+        wrong.extend(same("shared offset", one.stream_position().unwrap_or(0), 4));
+        let back = one.seek(std::io::SeekFrom::Start(3));
+        wrong.extend(back.err().map(|error| format!("lseek: {error}")));
+        let written = appended.write_all(b"+");
+        wrong.extend(written.err().map(|error| format!("write: {error}")));
+        length += 1;
+        let found = std::fs::metadata("/tmp/a").map(|it| it.len()).unwrap_or(0);
+        wrong.extend(same("length", found, length));
+        wrong.extend(same("close-on-exec", on_exec(&one), true));
+        wrong.extend(same("inherited", on_exec(&inherited), false));
+        let here = std::env::current_dir().unwrap_or_default();
+        wrong.extend(same("directory", here, "/tmp/d".into()));
+        let of_directory = directory.metadata().map(|it| it.is_dir()).unwrap_or(false);
+        wrong.extend(same("a directory", of_directory, true));
+        wrong
+    })
+}
+
+fn on_exec(file: &impl AsFd) -> bool {
+    let flags = fcntl(file, FcntlArg::F_GETFD).unwrap_or(0);
+    flags & FdFlag::FD_CLOEXEC.bits() != 0
+}
+
+/// Pipes with data, of a size and with flags of their own.
+pub(crate) fn pipes() -> Verify {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("pipe2");
+    let (mut read, mut write) = (File::from(read), File::from(write));
+    fcntl(&write, FcntlArg::F_SETPIPE_SZ(65536 * 2)).expect("F_SETPIPE_SZ");
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
+    write.write_all(&[b'x'; 5000]).expect("write");
+    // An end without the other.
+    let (lone, gone) = nix::unistd::pipe2(OFlag::empty()).expect("pipe2");
+    File::from(gone).write_all(b"left").expect("write");
+    let lone = File::from(lone);
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        let size = fcntl(&write, FcntlArg::F_GETPIPE_SZ).unwrap_or(0);
+        wrong.extend(same("size", size, 65536 * 2));
+        let flags = fcntl(&read, FcntlArg::F_GETFL).unwrap_or(0);
+        let nonblock = flags & OFlag::O_NONBLOCK.bits() != 0;
+        wrong.extend(same("nonblock", nonblock, true));
+        let flags = fcntl(&write, FcntlArg::F_GETFL).unwrap_or(0);
+        wrong.extend(same("the other end", flags & OFlag::O_NONBLOCK.bits(), 0));
+        let mut bytes = vec![0; 8000];
+        let count = read.read(&mut bytes).unwrap_or(0);
+        wrong.extend(same("data", count, 5000));
+        wrong.extend(same("more data", read.read(&mut bytes).is_err(), true));
+        let again = write.write_all(&[b'x'; 5000]);
+        wrong.extend(again.err().map(|error| format!("write: {error}")));
+        wrong.extend(same("what is left", sys::waiting(lone.as_raw_fd()), 4));
+        wrong
+    })
+}

@@ -1,0 +1,70 @@
+//! A program that sets something up, says so, and looks after its own state whenever it is told a line.
+//!
+//! Kind: shell. It runs as the first process of a container that is dumped and restored: what it
+//! sees is what counts. It knows nothing of crux. Standard output: `ready`, then `ok` for each line
+//! that it is told; anything else is a complaint. It ends with its input.
+
+mod files;
+mod identity;
+mod memory;
+mod processor;
+mod signals;
+mod sys;
+mod threads;
+mod time;
+mod tree;
+
+use std::io::{BufRead as _, Write as _};
+
+/// What is looked after: everything that is wrong, in words.
+type Verify = Box<dyn FnMut() -> Vec<String>>;
+
+/// A scenario's name, and how it is set up.
+type Scenario = (&'static str, fn() -> Verify);
+
+const SCENARIOS: &[Scenario] = &[
+    ("nothing", || Box::new(Vec::new)),
+    ("memory", memory::private),
+    ("shared-memory", memory::shared),
+    ("copy-on-write", memory::copied),
+    ("files", files::regular),
+    ("pipes", files::pipes),
+    ("threads", threads::many),
+    ("signals", signals::kept),
+    ("sleep", time::sleeps),
+    ("timers", time::timers),
+    ("tree", tree::family),
+    ("zombie", tree::zombie),
+    ("identity", identity::kept),
+    ("processor", processor::registers),
+];
+
+fn main() {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    let Some((_, set_up)) = SCENARIOS.iter().find(|(known, _)| *known == name) else {
+        println!("there is no scenario {name:?}");
+        std::process::exit(2);
+    };
+    let mut verify = set_up();
+    say("ready");
+    for line in std::io::stdin().lock().lines() {
+        if let Err(error) = line {
+            return say(&format!("failed to read a line: {error}"));
+        }
+        let wrong = verify();
+        match wrong.is_empty() {
+            true => say("ok"),
+            false => wrong.iter().for_each(|words| say(words)),
+        }
+    }
+}
+
+fn say(words: &str) {
+    // Nobody can be told that nobody can be told.
+    let _ = writeln!(std::io::stdout(), "{words}");
+}
+
+/// A complaint, if two things that should be the same are not.
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Option<String> {
+    (found != wanted).then(|| format!("{what}: {found:?} where {wanted:?} was"))
+}

@@ -1,0 +1,255 @@
+//! The system calls of the workload that need unsafe code.
+//!
+//! Kind: effect.
+#![allow(unsafe_code)]
+
+use nix::libc;
+use std::io::Error;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Signals that have come, by number.
+pub(crate) static CAUGHT: [AtomicU32; 65] = [const { AtomicU32::new(0) }; 65];
+/// What came along with the last one.
+pub(crate) static VALUE: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn note(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    CAUGHT[signal as usize].fetch_add(1, Ordering::SeqCst);
+    // SAFETY: the kernel passes a siginfo of this call; with SA_SIGINFO it is there.
+    let value = unsafe { (*info).si_value() };
+    VALUE.store(value.sival_ptr as u64, Ordering::SeqCst);
+}
+
+/// Counts a signal from here on.
+pub(crate) fn catch(signal: i32, flags: i32, mask: &[i32]) {
+    // SAFETY: all zeros is a sigaction without a handler; it is filled in below. The kernel reads it
+    // during the call.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = note as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | flags;
+        for blocked in mask {
+            libc::sigaddset(&mut action.sa_mask, *blocked);
+        }
+        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// The action of a signal: handler, flags.
+pub(crate) fn action(signal: i32) -> (usize, i32) {
+    // SAFETY: the kernel writes to `action`, which lives until the call returns.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        assert_eq!(libc::sigaction(signal, std::ptr::null(), &mut action), 0);
+        (action.sa_sigaction, action.sa_flags)
+    }
+}
+
+/// Ignores a signal.
+pub(crate) fn ignore(signal: i32) {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Queues a signal with a value to this process.
+pub(crate) fn queue(signal: i32, value: usize) {
+    let value = libc::sigval {
+        sival_ptr: value as *mut libc::c_void,
+    };
+    // SAFETY: the value is not looked at as a pointer by anybody.
+    assert_eq!(unsafe { libc::sigqueue(libc::getpid(), signal, value) }, 0);
+}
+
+/// Maps memory, at an address that the kernel chooses.
+pub(crate) fn map(length: usize, protection: i32, flags: i32, fd: i32) -> usize {
+    // SAFETY: no existing mapping is touched.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) };
+    assert_ne!(at, libc::MAP_FAILED, "mmap: {}", Error::last_os_error());
+    at as usize
+}
+
+/// Changes the protection of memory that [`map`] gave.
+pub(crate) fn protect(at: usize, length: usize, protection: i32) {
+    // SAFETY: the range is of `map`, to which there is no reference.
+    let done = unsafe { libc::mprotect(at as *mut libc::c_void, length, protection) };
+    assert_eq!(done, 0, "mprotect: {}", Error::last_os_error());
+}
+
+/// Advises the kernel about memory that [`map`] gave.
+pub(crate) fn advise(at: usize, length: usize, advice: i32) {
+    // SAFETY: as above; the advice does not change contents that are still read.
+    let done = unsafe { libc::madvise(at as *mut libc::c_void, length, advice) };
+    assert_eq!(done, 0, "madvise: {}", Error::last_os_error());
+}
+
+/// Writes a word to memory that [`map`] gave.
+pub(crate) fn write(at: usize, value: u64) {
+    // SAFETY: the address is within such memory, which is writable and has no references.
+    unsafe { (at as *mut u64).write_volatile(value) }
+}
+
+/// Reads a word from memory that [`map`] gave.
+pub(crate) fn read(at: usize) -> u64 {
+    // SAFETY: the address is within such memory, which is readable.
+    unsafe { (at as *const u64).read_volatile() }
+}
+
+/// Forks: the child does `work` and ends with its status.
+pub(crate) fn child(work: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the program has one thread where it forks; the child does not return.
+    match unsafe { libc::fork() } {
+        0 => {
+            let status = work();
+            // SAFETY: it takes no pointer and does not return.
+            unsafe { libc::_exit(status) }
+        }
+        pid => {
+            assert!(pid > 0, "fork: {}", Error::last_os_error());
+            pid
+        }
+    }
+}
+
+/// Makes a timer that sends a signal; its id.
+pub(crate) fn timer(clock: i32, signal: i32, seconds: i64, interval: i64) -> libc::timer_t {
+    // SAFETY: both structures and the id live until the calls return; the kernel writes to the id alone.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = signal;
+        let mut id: libc::timer_t = std::ptr::null_mut();
+        assert_eq!(libc::timer_create(clock, &mut event, &mut id), 0);
+        let time = |seconds| libc::timespec {
+            tv_sec: seconds,
+            tv_nsec: 0,
+        };
+        let wanted = libc::itimerspec {
+            it_interval: time(interval),
+            it_value: time(seconds),
+        };
+        assert_eq!(libc::timer_settime(id, 0, &wanted, std::ptr::null_mut()), 0);
+        id
+    }
+}
+
+/// What remains of a timer, and its interval, in seconds.
+pub(crate) fn timer_left(id: libc::timer_t) -> (i64, i64) {
+    // SAFETY: the kernel writes to `found`, which lives until the call returns.
+    unsafe {
+        let mut found: libc::itimerspec = std::mem::zeroed();
+        assert_eq!(libc::timer_gettime(id, &mut found), 0);
+        (found.it_value.tv_sec, found.it_interval.tv_sec)
+    }
+}
+
+/// Sets a real interval timer, in seconds.
+pub(crate) fn alarm(seconds: i64, interval: i64) {
+    let time = |seconds| libc::timeval {
+        tv_sec: seconds,
+        tv_usec: 0,
+    };
+    let wanted = libc::itimerval {
+        it_interval: time(interval),
+        it_value: time(seconds),
+    };
+    // SAFETY: the kernel reads `wanted` during the call.
+    let done = unsafe { libc::setitimer(libc::ITIMER_REAL, &wanted, std::ptr::null_mut()) };
+    assert_eq!(done, 0);
+}
+
+/// What remains of it, and its interval.
+pub(crate) fn alarm_left() -> (i64, i64) {
+    // SAFETY: the kernel writes to `found`, which lives until the call returns.
+    unsafe {
+        let mut found: libc::itimerval = std::mem::zeroed();
+        assert_eq!(libc::getitimer(libc::ITIMER_REAL, &mut found), 0);
+        (found.it_value.tv_sec, found.it_interval.tv_sec)
+    }
+}
+
+/// Sleeps in one call that may not be interrupted: what it answered.
+pub(crate) fn sleep_once(nanoseconds: i64) -> i32 {
+    let wanted = libc::timespec {
+        tv_sec: nanoseconds / 1_000_000_000,
+        tv_nsec: nanoseconds % 1_000_000_000,
+    };
+    // SAFETY: the kernel reads `wanted` during the call.
+    unsafe { libc::nanosleep(&wanted, std::ptr::null_mut()) }
+}
+
+/// prctl(2) with a number.
+pub(crate) fn prctl(option: i32, value: u64) -> i32 {
+    // SAFETY: only options with plain numbers are used.
+    unsafe { libc::prctl(option, value, 0, 0, 0) }
+}
+
+/// The registers of the vector unit and of the x87 hold these values while a child of the
+/// kernel's time passes: spins until `go` says so, and gives back what they hold then.
+pub(crate) fn hold_registers(go: &std::sync::atomic::AtomicBool) -> ([u64; 4], f64) {
+    let wanted: [u64; 4] = [0x1111, 0x2222_0000, 0x3333_0000_0000, 0x4444_0000_0000_0000];
+    let mut found = [0_u64; 4];
+    let (number, mut pi) = (std::f64::consts::PI, 0.0_f64);
+    // SAFETY: the code reads `wanted` and `number`, reads one byte of `go` until it is not 0, and writes `found`
+    // and `pi`; all live until it ends. It uses xmm0, xmm15 and one slot of the x87 stack, which it frees.
+    unsafe {
+        std::arch::asm!(
+            "movdqu xmm0, [{wanted}]",
+            "movdqu xmm15, [{wanted} + 16]",
+            "fld qword ptr [{number}]",
+            "2:",
+            "pause",
+            "cmp byte ptr [{go}], 0",
+            "je 2b",
+            "fstp qword ptr [{pi}]",
+            "movdqu [{found}], xmm0",
+            "movdqu [{found} + 16], xmm15",
+            wanted = in(reg) wanted.as_ptr(),
+            number = in(reg) &raw const number,
+            go = in(reg) go.as_ptr(),
+            pi = in(reg) &raw mut pi,
+            found = in(reg) found.as_mut_ptr(),
+            out("xmm0") _, out("xmm15") _, out("st(0)") _,
+            options(nostack),
+        );
+    }
+    (found, pi)
+}
+
+/// How many bytes wait in a pipe.
+pub(crate) fn waiting(pipe: i32) -> i32 {
+    let mut bytes = -1;
+    // SAFETY: the kernel writes one int to `bytes`, which lives until the call returns.
+    unsafe { libc::ioctl(pipe, libc::FIONREAD, &raw mut bytes) };
+    bytes
+}
+
+/// The calling thread's number.
+pub(crate) fn thread_id() -> i32 {
+    // SAFETY: it takes nothing.
+    unsafe { libc::gettid() }
+}
+
+/// The calling thread's name.
+pub(crate) fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: the string is read during the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Blocks a signal in the calling thread.
+pub(crate) fn block(signal: i32) {
+    // SAFETY: the set lives until the call returns; the kernel reads it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut set, signal);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Lets it through again.
+pub(crate) fn unblock(signal: i32) {
+    // SAFETY: as above.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut set, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+    }
+}
