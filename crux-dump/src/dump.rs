@@ -59,14 +59,17 @@ fn dump(options: &Options) -> Result<(), Failure> {
         (Some(path), false) => Some(create(path)?),
         _ => None,
     };
-    let void = nothing()?;
+    let void = match options.mounts_only {
+        true => None,
+        false => Some(nothing()?),
+    };
     let mut roles = Roles::start(options, &policy, place.as_ref())?;
     // From here on nothing is opened.
     let filter = spec::supervisor_filter().compile().or_exit(Exit::Undone)?;
     let keep = privilege::to_keep(place.as_ref())?;
     crux_role::confine(keep, Bounding::Dropped).or_exit(Exit::Undone)?;
     filter.install().or_exit(Exit::Undone)?;
-    let dumped = roles.dump(options, &void)?;
+    let dumped = roles.dump(options, void.as_ref())?;
     if let Some(place) = place {
         place.publish().map_err(image)?;
     }
@@ -172,7 +175,7 @@ impl Roles {
     }
 
     /// From the first look to the last record, and again while tables change.
-    fn dump(&mut self, options: &Options, void: &OwnedFd) -> Result<Dumped, Failure> {
+    fn dump(&mut self, options: &Options, void: Option<&OwnedFd>) -> Result<Dumped, Failure> {
         let processes = match &mut self.tracer {
             None => 0,
             Some(tracer) => {
@@ -195,7 +198,7 @@ impl Roles {
     fn try_to_dump(
         &mut self,
         options: &Options,
-        void: &OwnedFd,
+        void: Option<&OwnedFd>,
         processes: u64,
     ) -> Result<Dumped, Stop> {
         let tables = self.look()?;
@@ -207,7 +210,7 @@ impl Roles {
             Err(stop) => return Err(stop),
         };
         // The tracer and the collector work at the same time.
-        let pages = members.get(PAGES).unwrap_or(void);
+        let pages = members.get(PAGES).or(void);
         self.begin_to_capture(&tables, pages)?;
         let done = self.contents(&work, members.get(..PAGES).unwrap_or(&members));
         let captured = self.captured(pages);
@@ -294,8 +297,8 @@ impl Roles {
         Ok(bytes.or_exit(Exit::Undone)?)
     }
 
-    fn begin_to_capture(&mut self, tables: &[u8], pages: &OwnedFd) -> Result<(), Failure> {
-        let Some(tracer) = &mut self.tracer else {
+    fn begin_to_capture(&mut self, tables: &[u8], pages: Option<&OwnedFd>) -> Result<(), Failure> {
+        let (Some(tracer), Some(pages)) = (&mut self.tracer, pages) else {
             return Ok(());
         };
         let sent = tracer.send(&Trace::Capture, &[pages.as_fd()]);
@@ -304,8 +307,8 @@ impl Roles {
     }
 
     /// The record of tasks, where there is one. Memory goes into its member directly.
-    fn captured(&mut self, pages: &OwnedFd) -> Result<Option<Vec<u8>>, Stop> {
-        let Some(tracer) = &mut self.tracer else {
+    fn captured(&mut self, pages: Option<&OwnedFd>) -> Result<Option<Vec<u8>>, Stop> {
+        let (Some(tracer), Some(pages)) = (&mut self.tracer, pages) else {
             return Ok(None);
         };
         let mut before = None;
@@ -327,7 +330,7 @@ impl Roles {
         &mut self,
         mut mounts: Failure,
         tables: &[u8],
-        void: &OwnedFd,
+        void: Option<&OwnedFd>,
     ) -> Result<Failure, Failure> {
         self.begin_to_capture(tables, void)?;
         if let Err(Stop::Failed(tasks)) = self.captured(void) {
