@@ -8,7 +8,7 @@ use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::judge::Policy;
 use crate::roles::message::{
-    Answer, Ask, Doubt, Fit, LARGE, Order, Refusal, SMALL, TEXT, Trace, bound, printable,
+    Answer, Ask, Doubt, Finished, Fit, LARGE, Order, Refusal, SMALL, TEXT, Trace, bound, printable,
 };
 use crate::roles::{collector, encoder, spec, tracer};
 use crate::tasks::Release;
@@ -79,11 +79,12 @@ fn dump(options: &Options) -> Result<(), Failure> {
         some => some,
     };
     drop(roles);
-    report::left_out(dumped.left_out);
+    report::left_out(dumped.fit.left_out);
+    report::unlike(dumped.fit.lost, dumped.finished.covered);
     if let (Some(time), false) = (frozen, options.mounts_only) {
         report::frozen(dumped.processes, time);
     }
-    report::print(&printable(&dumped.text), options)
+    report::print(&printable(&dumped.finished.text), options)
 }
 
 /// Where memory goes that nobody is to have.
@@ -110,8 +111,8 @@ fn image(error: crux_image::error::ImageError) -> Failure {
 
 /// What the roles have done.
 struct Dumped {
-    left_out: u64,
-    text: String,
+    fit: Fit,
+    finished: Finished,
     /// How many were frozen.
     processes: u64,
     /// For how many microseconds, if that is over.
@@ -232,13 +233,12 @@ impl Roles {
             .send(&Order::Finish, &[])
             .or_exit(Exit::Undone)?;
         self.encoder.send_bytes(&done).or_exit(Exit::Undone)?;
-        let answer = self.encoder.receive::<Answer<String>>(bound(TEXT, 0));
-        let (text, _) = answer.or_exit(Exit::Undone)?;
-        let left_out = fit.left_out;
-        let text = text.map_err(Failure::from)?;
+        let answer = self.encoder.receive::<Answer<Finished>>(bound(TEXT, 0));
+        let (finished, _) = answer.or_exit(Exit::Undone)?;
+        let finished = finished.map_err(Failure::from)?;
         Ok(Dumped {
-            left_out,
-            text,
+            fit,
+            finished,
             processes,
             frozen,
         })

@@ -21,13 +21,14 @@ pub(crate) fn done(
     options: &Options,
     id: Option<ImageId>,
     left_out: usize,
+    covered: u64,
     mounts: &Mounts,
 ) -> String {
     let id = id.map(|id| id.to_string());
     match (options.json, options.dry_run) {
         (true, _) => format!(
             "{}\n",
-            json!({ "written": id.is_some(), "image": id, "left_out": left_out, "mounts": render::mounts_record(mounts) })
+            json!({ "written": id.is_some(), "image": id, "left_out": left_out, "covered": covered, "mounts": render::mounts_record(mounts) })
         ),
         (false, true) => render::tree(mounts),
         (false, false) => String::new(),
@@ -54,6 +55,20 @@ pub(crate) fn frozen(count: u64, microseconds: u64) {
     say(format_args!(
         "Note: {count} {processes} frozen for {whole}.{part} ms\n"
     ));
+}
+
+/// What will not be as it was, because nobody can say what it was, or a restore cannot do it.
+pub(crate) fn unlike(lost: u64, covered: u64) {
+    if covered > 0 {
+        say(format_args!(
+            "Note: mounts that the container's user namespace cannot take away cover {covered} files; what is in them is not known, and they are recorded empty\n"
+        ));
+    }
+    if lost > 0 {
+        say(format_args!(
+            "Note: {lost} mounts are locked to their places by a user namespace, which is not reproduced\n"
+        ));
+    }
 }
 
 /// On standard output, all of it. That it cannot be written is a failure, though the image is there.

@@ -15,7 +15,11 @@ fn main() -> anyhow::Result<()> {
     let dir = std::env::args_os().nth(1);
     let dir = dir.ok_or_else(|| anyhow::anyhow!("usage: golden DIR"))?;
     std::fs::create_dir(&dir)?;
-    for (name, mounts) in [("vivid", vivid::mounts()), ("groups", groups::mounts())] {
+    for (name, mounts) in [
+        ("vivid", vivid::mounts()),
+        ("groups", groups::mounts()),
+        ("locked", groups::locked()),
+    ] {
         let mut writer = ImageWriter::create(&Path::new(&dir).join(name))?;
         writer.write_mounts(&mounts)?;
         writer.finish(vivid::facts())?;

@@ -77,7 +77,10 @@ impl MemberKind {
 
     /// The format version that this crux writes, and the newest it reads.
     pub fn version(self) -> u32 {
-        1
+        match self {
+            Self::Mounts => 2,
+            _ => 1,
+        }
     }
 
     /// How it is laid out.
@@ -256,7 +259,7 @@ mod tests {
             error,
             HeaderError::Newer {
                 found: 9,
-                newest: 1
+                newest: MemberKind::Mounts.version()
             }
         );
         assert!(

@@ -208,7 +208,7 @@ pub const TABLE: &[Row] = &[
     own(
         OwnFsType::Mqueue,
         "mqueue",
-        "one for each ipc namespace; queues in it are refused, their messages cannot be read without taking them",
+        "one for each ipc namespace; its queues are made anew; messages in them are refused, as they cannot be read without taking them",
         &[],
     ),
     own(

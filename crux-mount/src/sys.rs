@@ -13,6 +13,7 @@ mod filesystem;
 mod namespace;
 mod probe;
 mod process;
+mod queue;
 mod resolve;
 mod stat;
 mod statmount;
@@ -25,11 +26,13 @@ pub use filesystem::{
     fsopen, fspick,
 };
 pub use namespace::{
-    NamespaceKind, chroot_dot, fchdir, pivot_root_dot, setns, umount_dot_detach, umount_file_detach,
+    NamespaceKind, chroot_dot, fchdir, is_locked_in_place, pivot_root_dot, setns,
+    umount_dot_detach, umount_file_detach,
 };
 pub use probe::{MoveMountFlag, knows_move_mount_flag, knows_openat2};
 pub use process::{open_process_file, open_process_namespace, open_process_root, proc_is_procfs};
-pub use resolve::{Open, clone_beneath, open_beneath, walk_across};
+pub use queue::{QueueAttributes, mq_attributes, mq_create};
+pub use resolve::{Open, clone_beneath, open_beneath, open_on, walk_across};
 pub use stat::{FileStat, file_kind, statx, unique_mount_id};
 pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
 pub use tree::{
@@ -41,7 +44,8 @@ use linux_raw_sys::general::{__NR_listmount, __NR_mount_setattr, __NR_statmount}
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CapabilitiesSecureBits, UnshareFlags};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 
 /// `struct mnt_id_req` in the size that Linux 6.11 gave it (statmount(2)).
 #[repr(C)]
@@ -310,6 +314,35 @@ fn raw_listmount(request: &MntIdReq, buffer: &mut [u64]) -> Result<usize, Errno>
         )
     };
     outcome(result).map(|count| (count as usize).min(buffer.len()))
+}
+
+/// Asks a queue, and sets nothing (mq_getsetattr(2)).
+fn mq_getsetattr(queue: BorrowedFd<'_>) -> Result<libc::mq_attr, Errno> {
+    let mut found = std::mem::MaybeUninit::<libc::mq_attr>::zeroed();
+    let nothing = std::ptr::null::<libc::mq_attr>();
+    // SAFETY: the kernel writes one `mq_attr` to `found`, which is that large and outlives the call.
+    let result = unsafe {
+        let fd = queue.as_raw_fd();
+        libc::syscall(libc::SYS_mq_getsetattr, fd, nothing, found.as_mut_ptr())
+    };
+    outcome(result)?;
+    // SAFETY: it is made of integers, for which all zeroes and whatever the kernel wrote are values.
+    Ok(unsafe { found.assume_init() })
+}
+
+/// Makes a queue that nobody may open (mq_open(2)). The name is the kernel's: without a slash.
+fn mq_open(name: &CStr, messages: u32, length: u32) -> Result<OwnedFd, Errno> {
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
+    // SAFETY: an `mq_attr` is made of integers, for which all zeroes are values.
+    let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
+    attributes.mq_maxmsg = messages.into();
+    attributes.mq_msgsize = length.into();
+    let (name, asked) = (name.as_ptr(), std::ptr::from_ref(&attributes));
+    // SAFETY: both pointers are of values that outlive the call; the kernel writes to neither.
+    let result = unsafe { libc::syscall(libc::SYS_mq_open, name, flags, 0, asked) };
+    let fd = outcome(result)? as i32;
+    // SAFETY: the kernel made this descriptor for us, and nobody else has its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// What `libc::syscall` returned: it leaves the error in errno.

@@ -173,9 +173,8 @@ impl<'a> Verifier<'a> {
                 &Flags(entry.flags),
             );
         }
-        if !mount.deleted {
-            self.same_bytes(place, "root", &mount.root.to_absolute(), &entry.root.path);
-        }
+        let root = mount.former.as_ref().unwrap_or(&mount.root);
+        self.same_bytes(place, "root", &root.to_absolute(), &entry.root.path);
         let recorded = Options::recorded(&own.options);
         let live = Options::live(own, &entry.options);
         self.same(place, "options", &recorded, &live);

@@ -39,6 +39,8 @@ fn mount(
         origin: OriginIndex(origin),
         root: RelPath::new(root).unwrap(),
         deleted: false,
+        former: None,
+        lock: crux_image::mounts::Lock::Free,
         kind: FileKind::Directory,
         attributes: MountAttributes::default(),
         propagation,

@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
 
     fn fields(&mut self, was: &Entry, is: &Entry) {
         let same = [
-            was.root == is.root || (is_deleted(was) && is_deleted(is)),
+            was.root == is.root,
             was.attributes == is.attributes,
             was.fs_type == is.fs_type,
             was.source == is.source,
@@ -94,11 +94,6 @@ impl<'a> Walk<'a> {
             _ => false,
         }
     }
-}
-
-/// The name of what has no name any more is not brought back, but that it has none is.
-fn is_deleted(entry: &Entry) -> bool {
-    entry.root.ends_with("//deleted")
 }
 
 /// A one-to-one renaming that is found on the way.

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 const DIRECTORIES: [&str; 9] = [
     "bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr",
 ];
-const PROGRAMS: [&str; 16] = [
-    "cat", "chmod", "find", "grep", "ls", "mkdir", "mkfifo", "mount", "readlink", "rm", "sh",
-    "stat", "touch", "true", "umount", "unshare",
+const PROGRAMS: [&str; 18] = [
+    "cat", "chmod", "cut", "find", "grep", "ls", "mkdir", "mkfifo", "mount", "readlink", "rm",
+    "sh", "stat", "touch", "true", "umount", "unshare", "wc",
 ];
 
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];

@@ -22,7 +22,7 @@ pub struct Runc {
 }
 
 impl Runc {
-    /// Starts a container with the default configuration, but for its command.
+    /// Starts a container with the configuration that `runc spec OPTIONS` writes, but for its command.
     pub fn start(lab: &Lab, options: &[&str]) -> Result<Self> {
         let bundle = lab.path("bundle");
         fs::create_dir(&bundle)?;
@@ -63,11 +63,14 @@ impl Drop for Runc {
 /// `cat` instead of a shell on a terminal, in a net namespace of its own.
 fn edit(config: &Path) -> Result<()> {
     let text = fs::read_to_string(config)?;
-    ensure!(
-        text.contains("\"type\": \"network\""),
-        "the container would share the machine's net namespace"
-    );
     let mut edited = text.clone();
+    if !text.contains("\"type\": \"network\"") {
+        // That of --rootless: the container would share the machine's net namespace.
+        let namespaces = "\"namespaces\": [";
+        ensure!(text.contains(namespaces), "runc spec has no namespaces");
+        let more = format!("{namespaces} {{ \"type\": \"network\" }},");
+        edited = edited.replace(namespaces, &more);
+    }
     for (from, to) in [
         ("\"terminal\": true", "\"terminal\": false"),
         ("\"sh\"", "\"/bin/cat\""),

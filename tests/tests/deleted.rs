@@ -82,6 +82,65 @@ const CASES: &[Case] = &[
         ..Case::PLAIN
     },
     Case {
+        name: "a removed file whose name is another's by now, which is mounted too",
+        build: |_, site| {
+            tmpfs(site)?;
+            mounting::bind(&site.at("/a/sub/file"), &site.file("/on")?, Depth::One)?;
+            fs::remove_file(site.at("/a/sub/file"))?;
+            fs::write(site.at("/a/sub/file"), "new")?;
+            mounting::bind(&site.at("/a/sub/file"), &site.file("/new")?, Depth::One)?;
+            mounting::bind(&site.at("/a/sub/file"), &site.at("/a/sub/file"), Depth::One)
+        },
+        workload: "grep -q kept /on; grep -q new /new; grep -q new /a/sub/file; \
+                   test $(ls /a | wc -l) = 1",
+        ..Case::PLAIN
+    },
+    Case {
+        name: "a removed file in removed directories, one of which is a file by now",
+        build: |_, site| {
+            tmpfs(site)?;
+            fs::create_dir_all(site.at("/a/sub/deep/deeper"))?;
+            fs::write(site.at("/a/sub/deep/deeper/file"), "kept")?;
+            let file = site.at("/a/sub/deep/deeper/file");
+            mounting::bind(&file, &site.file("/on")?, Depth::One)?;
+            let directory = site.at("/a/sub/deep/deeper");
+            mounting::bind(&directory, &site.directory("/dir")?, Depth::One)?;
+            fs::remove_dir_all(site.at("/a/sub/deep"))?;
+            Ok(fs::write(site.at("/a/sub/deep"), "a file")?)
+        },
+        workload: "grep -q kept /on; test -d /dir; grep -q 'a file' /a/sub/deep; \
+                   test $(ls /a/sub | wc -l) = 2",
+        ..Case::PLAIN
+    },
+    Case {
+        name: "one file removed by two names",
+        build: |_, site| {
+            tmpfs(site)?;
+            fs::hard_link(site.at("/a/sub/file"), site.at("/a/also"))?;
+            mounting::bind(&site.at("/a/sub/file"), &site.file("/1")?, Depth::One)?;
+            mounting::bind(&site.at("/a/also"), &site.file("/2")?, Depth::One)?;
+            fs::remove_file(site.at("/a/also"))?;
+            Ok(fs::remove_file(site.at("/a/sub/file"))?)
+        },
+        workload: "grep -q kept /1; test $(stat -c %i /1) = $(stat -c %i /2)",
+        ..Case::PLAIN
+    },
+    Case {
+        name: "times of the directories that names were removed from",
+        build: |_, site| {
+            tmpfs(site)?;
+            mounting::bind(&site.at("/a/sub/file"), &site.file("/on")?, Depth::One)?;
+            fs::remove_file(site.at("/a/sub/file"))?;
+            for directory in ["/a/sub", "/a"] {
+                let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+                fs::File::open(site.at(directory))?.set_modified(time)?;
+            }
+            Ok(())
+        },
+        workload: "test $(stat -c %Y /a) = 1000000; test $(stat -c %Y /a/sub) = 1000000",
+        ..Case::PLAIN
+    },
+    Case {
         // The kernel unmounts what was there.
         name: "a mountpoint removed in another namespace",
         build: |_, site| {

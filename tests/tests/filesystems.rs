@@ -3,8 +3,10 @@
 use anyhow::{Context as _, Result};
 use crux_tests::mounting::{self, Depth};
 use crux_tests::scenario::{self, AUTO, Case, all_survive};
-use crux_tests::{Lab, Setup, Site, Table};
+use crux_tests::{Lab, Setup, Site, Table, in_child};
+use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_getattr, mq_open, mq_send};
 use nix::sched::CloneFlags;
+use nix::sys::stat::Mode;
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -184,22 +186,94 @@ fn root_file_systems_that_may_not_be_in_the_kernel_are_restored_where_they_are()
     assert!(count > 0, "this kernel has none of them");
 }
 
-/// A queue cannot be read without taking its messages: refused, with the reason.
+/// An ipc namespace with an mqueue on /mq and a queue in it, which another mount shows alone.
+const QUEUES: Case = Case {
+    namespaces: CloneFlags::CLONE_NEWIPC,
+    build: |_, site| {
+        site.mount("mqueue", "mqueue", "/mq", CAREFUL, "")?;
+        let queue = make_queue(c"/a queue", 7, 100)?;
+        site.bind(&site.at("/mq/a queue"), "/one", CAREFUL)?;
+        std::os::unix::fs::chown(site.at("/mq/a queue"), Some(1000), Some(1001))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        fs::set_permissions(site.at("/mq/a queue"), mode)?;
+        Ok(mq_close(queue)?)
+    },
+    workload: "test $(stat -c %u:%g:%a '/mq/a queue') = 1000:1001:640; grep -q QSIZE:0 '/mq/a queue'; \
+               test $(stat -c %i /one) = $(stat -c %i '/mq/a queue')",
+    ..Case::PLAIN
+};
+
+fn make_queue(name: &std::ffi::CStr, messages: i64, length: i64) -> Result<MqdT> {
+    let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDWR;
+    let attributes = MqAttr::new(0, messages, length, 0);
+    Ok(mq_open(name, flags, Mode::S_IRWXU, Some(&attributes))?)
+}
+
 #[test]
-fn root_mqueue_with_queues_is_refused_by_name() {
+fn root_queues_without_messages_are_restored() {
+    Lab::test(Setup::ROOT, |lab| {
+        scenario::survives(lab, &QUEUES)?;
+        let command = [&AUTO[..], &["--", "/bin/cat"]].concat();
+        let started = lab.programs.restore(&scenario::images(lab), &command)?;
+        let (restored, pid) = started.wait_for_cat()?;
+        let answer = in_child(|| {
+            let namespace = fs::File::open(format!("/proc/{pid}/ns/ipc"))?;
+            nix::sched::setns(namespace, CloneFlags::CLONE_NEWIPC)?;
+            let queue = mq_open(c"/a queue", MQ_OFlag::O_RDONLY, Mode::empty(), None)?;
+            let found = mq_getattr(&queue)?;
+            Ok(format!("{} {} {}", found.maxmsg(), found.msgsize(), found.curmsgs()).into())
+        });
+        assert_eq!(answer?, b"7 100 0");
+        restored.finish()?.success("crux-restore").map(drop)
+    });
+}
+
+/// Messages cannot be read without taking them: refused by name, with the reason, and left alone.
+#[test]
+fn root_queues_with_messages_are_refused_by_name() {
     Lab::test(Setup::ROOT, |lab| {
         let case = Case {
-            namespaces: CloneFlags::CLONE_NEWIPC,
+            build: |lab, site| {
+                (QUEUES.build)(lab, site)?;
+                let queue = make_queue(c"/full", 2, 10)?;
+                mq_send(&queue, b"message", 1)?;
+                Ok(mq_close(queue)?)
+            },
+            workload: "grep -q QSIZE:7 /mq/full",
+            ..QUEUES
+        };
+        refused(lab, &case, &AUTO, "queue \"full\" has 1 messages")
+    });
+}
+
+/// Pages of a pool, programs of the kernel's: neither can be made again.
+#[test]
+fn root_hugetlbfs_with_files_is_refused_by_name() {
+    assert!(known("hugetlbfs"), "this kernel has no hugetlbfs");
+    Lab::test(Setup::ROOT, |lab| {
+        let case = Case {
             build: |_, site| {
-                site.mount("mqueue", "mqueue", "/mq", CAREFUL, "")?;
-                Ok(fs::write(site.at("/mq/queue"), "").or_else(|_| {
-                    // Creating is what counts; nothing can be written this way.
-                    fs::metadata(site.at("/mq/queue")).map(drop)
-                })?)
+                site.mount("hugetlbfs", "pool", "/huge", CAREFUL, "")?;
+                Ok(fs::write(site.at("/huge/file"), "")?)
             },
             ..Case::PLAIN
         };
-        refused(lab, &case, &AUTO, "mqueue")
+        refused(lab, &case, &AUTO, "/huge (hugetlbfs")
+    });
+}
+
+#[test]
+fn root_bpf_with_pins_is_refused_by_name() {
+    assert!(known("bpf"), "this kernel has no bpf file system");
+    Lab::test(Setup::ROOT, |lab| {
+        let case = Case {
+            build: |_, site| {
+                site.mount("bpf", "bpf", "/bpf", CAREFUL, "")?;
+                Ok(fs::create_dir(site.at("/bpf/pins"))?)
+            },
+            ..Case::PLAIN
+        };
+        refused(lab, &case, &AUTO, "/bpf (bpf")
     });
 }
 

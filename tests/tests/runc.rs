@@ -22,8 +22,28 @@ if echo anything > /new; then no the root is read-only; fi
 
 #[test]
 fn root_default_container_by_runc_is_restored() {
-    Lab::test(Setup::ROOT, |lab| {
-        let container = Runc::start(lab, &[])?;
+    is_restored(&[], SHELL);
+}
+
+/// In a user namespace, with the machine's /sys bound with all that is mounted in it: to its places there,
+/// that user namespace could not take it away.
+#[test]
+fn root_rootless_container_by_runc_is_restored() {
+    let script = format!("{SHELL}{LOCKED}");
+    is_restored(&["--rootless"], &script);
+}
+
+const LOCKED: &str = "
+for at in $(cut -d ' ' -f 5 /proc/self/mountinfo | grep ^/sys/kernel); do
+    if umount $at; then no $at was unmounted; fi
+done
+if mount -o remount,bind,rw none /sys; then no /sys is writable; fi
+";
+
+fn is_restored(options: &'static [&'static str], script: &str) {
+    let script = script.to_owned();
+    Lab::test(Setup::ROOT, move |lab| {
+        let container = Runc::start(lab, options)?;
         let (host, before) = (Table::own()?, Table::of(container.pid)?);
         let reached = reach(container.pid)?;
         let note = format!("/proc/{}/root/dev/shm/note", container.pid);
@@ -41,7 +61,7 @@ fn root_default_container_by_runc_is_restored() {
         ensure!(different.is_empty(), "{}", different.join("\n"));
         assert_eq!(reach(pid)?, reached, "mounts appear elsewhere than before");
         restored.finish()?.success("crux-restore")?;
-        let options = [&AUTO[..], &["--", "/bin/sh", "-xc", SHELL]].concat();
+        let options = [&AUTO[..], &["--", "/bin/sh", "-xc", &script]].concat();
         let output = lab.programs.restore(&images, &options)?.finish()?;
         output.success("the shell in the restored container")?;
         drop(cgroups);

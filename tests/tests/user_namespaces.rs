@@ -9,6 +9,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+/// A workload that tries to undo what is locked.
+macro_rules! trying {
+    ($script:literal) => {
+        concat!(
+            "no() { echo \"$*\" >&2; exit 9; }; ",
+            "fixed() { if umount $1; then no $1 was unmounted; fi; }; ",
+            "kept() { if mount -o remount,bind,rw none $1; then no $1 lost its flags; fi; }; ",
+            $script
+        )
+    };
+}
+
 const MAP: &str = "0 100000 65536";
 
 /// What the process of the first namespace prepares: proc, to write the maps with.
@@ -142,6 +154,91 @@ fn root_namespaces_with_mapped_ids_are_restored() {
             },
             inside: || enter_user_namespace(MAP).and_then(|()| mount_inside()),
             workload: "grep -q kept /data/file; grep -q kept /run/file",
+            ..Case::PLAIN
+        },
+    ];
+    all_survive(Setup::ROOT, &cases);
+}
+
+/// What a user namespace got with its mount namespace it can neither unmount nor open up.
+#[test]
+fn root_mounts_that_a_user_namespace_inherited_are_locked_again() {
+    let cases = [
+        Case {
+            name: "a tmpfs with a mount in it, that is not seen outside",
+            build: |_, site| {
+                proc(site)?;
+                site.mount("tmpfs", "outer", "/a", "rw,nosuid,relatime", "")?;
+                fs::write(site.at("/a/file"), "kept")?;
+                for at in ["/a/x", "/a/deep/y"] {
+                    site.mount("tmpfs", "inner", at, "ro,nodev,noatime", "")?;
+                }
+                site.file("/a/masked")?;
+                site.bind("/dev/null".as_ref(), "/a/masked", "rw,relatime")
+            },
+            inside: || enter_user_namespace(MAP).and_then(|()| mount_inside()),
+            workload: trying!(
+                "grep -q kept /a/file; test -c /a/masked; test $(ls /a | wc -l) = 4; \
+                 fixed /a; fixed /a/x; fixed /a/deep/y; fixed /a/masked; fixed /proc; \
+                 kept /a; kept /a/x; kept /a/deep/y"
+            ),
+            ..Case::PLAIN
+        },
+        Case {
+            name: "a bind, by the user namespace, of a tree of what it got",
+            build: |_, site| {
+                proc(site)?;
+                site.mount("tmpfs", "outer", "/a", "rw,nosuid,relatime", "")?;
+                site.mount("tmpfs", "inner", "/a/x", "ro,relatime", "")?;
+                fs::write(site.file("/etc/readonly")?, "kept")?;
+                site.bind(&site.at("/etc/readonly"), "/data", "ro,relatime")
+            },
+            inside: || {
+                enter_user_namespace(MAP)?;
+                mounting::bind(Path::new("/a"), Path::new("/tmp"), Depth::Tree)
+            },
+            workload: trying!(
+                "fixed /a; fixed /a/x; fixed /tmp/x; kept /tmp; kept /tmp/x; \
+                 kept /data; grep -q kept /data"
+            ),
+            ..Case::PLAIN
+        },
+        Case {
+            name: "devices of a tmpfs that was mounted outside",
+            build: |_, site| {
+                proc(site)?;
+                site.mount("tmpfs", "outer", "/dev", "rw,nosuid,relatime", "mode=755")?;
+                let null = site.at("/dev/null");
+                use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+                mknod(
+                    &null,
+                    SFlag::S_IFCHR,
+                    Mode::from_bits_truncate(0o666),
+                    makedev(1, 3),
+                )?;
+                Ok(fs::set_permissions(
+                    null,
+                    fs::Permissions::from_mode(0o666),
+                )?)
+            },
+            inside: || enter_user_namespace(MAP),
+            workload: trying!("echo gone > /dev/null; fixed /dev"),
+            ..Case::PLAIN
+        },
+        Case {
+            name: "in a nested namespace, with propagation to it",
+            build: |_, site| {
+                proc(site)?;
+                site.mount("tmpfs", "outer", "/a", "rw,nosuid,relatime", "")?;
+                site.mount("tmpfs", "inner", "/a/x", "ro,relatime", "")?;
+                mounting::propagation(&site.at("/a"), Kind::Shared, Depth::Tree)
+            },
+            inside: || {
+                nested_in(CloneFlags::empty(), || {
+                    enter_user_namespace(MAP)?;
+                    mount_inside()
+                })
+            },
             ..Case::PLAIN
         },
     ];

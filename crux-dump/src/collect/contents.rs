@@ -5,10 +5,10 @@
 
 use super::capabilities;
 use super::inside;
-use super::peel::{quiet_clone, quiet_copy};
+use super::peel::{PeelError, quiet_clone, quiet_copy};
 use super::roots::Roots;
 use super::{Collected, DumpError};
-use crate::contents::{self, ContentsError};
+use crate::contents::{self, Beneath, ContentsError};
 use crate::judge::{ContentsWork, Orphan, Place, SeenMount, View};
 use crux_image::contents::{
     ContentsWriter, Entry, FormatError, Metadata, Mode, Name, Section, Timestamp,
@@ -21,14 +21,23 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// What was recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    /// Where.
+    pub(crate) sections: Vec<(OriginIndex, Section)>,
+    /// How many files are not known, because of what is mounted on them for good.
+    pub(crate) covered: u64,
+}
+
 /// Records the contents of every file system of `work`, in its order.
 pub(crate) fn collect(
     collected: &Collected,
     work: &[ContentsWork],
     writer: &mut ContentsWriter<File>,
-) -> Result<Vec<(OriginIndex, Section)>, DumpError> {
+) -> Result<Recorded, DumpError> {
     if work.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Recorded::default());
     }
     let pid = collected.processes[0].pid;
     let own = inside::own_directory().map_err(|error| DumpError::Process { pid, error })?;
@@ -39,10 +48,15 @@ pub(crate) fn collect(
             holders: holders(collected),
             own,
             here: None,
+            covered: 0,
         };
-        work.iter()
-            .map(|work| Ok((work.origin, collector.section(work, writer)?)))
-            .collect()
+        let section = |work: &ContentsWork| {
+            let section = collector.section(work, writer)?;
+            Ok::<_, DumpError>((work.origin, section))
+        };
+        let sections = work.iter().map(section).collect::<Result<_, _>>()?;
+        let covered = collector.covered;
+        Ok(Recorded { sections, covered })
     };
     collected.home.leave_for(all)?
 }
@@ -139,14 +153,15 @@ struct Collector<'a> {
     own: OwnedFd,
     /// Where this thread is.
     here: Option<Here>,
+    covered: u64,
 }
 
 /// The namespace that a thread is in.
 struct Here {
     /// Which of the container's.
     namespace: usize,
-    /// The root directory of a quiet copy, if it is in that and not in the namespace itself.
-    copy: Option<OwnedFd>,
+    /// The root directory of a quiet copy of it.
+    copy: OwnedFd,
 }
 
 impl Collector<'_> {
@@ -178,15 +193,16 @@ impl Collector<'_> {
         orphans: &[Orphan],
         writer: &mut ContentsWriter<File>,
     ) -> Result<(), DumpError> {
-        let root = self.any(&view.mounts)?;
+        let (root, beneath) = self.any(&view.mounts)?;
         let orphans = orphans.iter().map(|orphan| self.orphan(orphan));
         let orphans = orphans.collect::<Result<Vec<_>, _>>()?;
         let borrowed: Vec<_> = orphans
             .iter()
             .map(|(name, fd)| (name.clone(), fd.as_fd()))
             .collect();
-        let recorded = contents::record(root.as_fd(), &borrowed, self.own.as_fd(), writer);
-        recorded.or_else(|error| {
+        let own = self.own.as_fd();
+        let recorded = contents::record(root.as_fd(), beneath, &borrowed, own, writer);
+        self.covered += recorded.or_else(|error| {
             if matches!(&error, ContentsError::Call { errno, .. } if *errno == Errno::ACCESS) {
                 capabilities::check_files()?;
             }
@@ -194,7 +210,8 @@ impl Collector<'_> {
                 place: self.place(view.mounts[0]).to_string(),
                 error,
             })
-        })
+        })?;
+        Ok(())
     }
 
     fn orphan(&mut self, orphan: &Orphan) -> Result<(Name, OwnedFd), DumpError> {
@@ -204,75 +221,78 @@ impl Collector<'_> {
             reason,
         };
         let name = Name::new(orphan.name.as_bytes()).map_err(|error| failed(error.to_string()))?;
-        Ok((name, self.any(&orphan.mounts)?))
+        Ok((name, self.any(&orphan.mounts)?.0))
     }
 
     /// A clone of any of these mounts: one that a path reaches, or one that was dug out before.
-    fn any(&mut self, mounts: &[SeenMount]) -> Result<OwnedFd, DumpError> {
+    /// What mounts that are locked onto each of them cover is not known.
+    fn any(&mut self, mounts: &[SeenMount]) -> Result<(OwnedFd, Beneath), DumpError> {
         let mut reason = "it cannot be reached".to_owned();
+        let mut covered = None;
         for &mount in mounts {
             let Roots {
                 hidden, failures, ..
             } = &self.collected.roots[mount.namespace];
-            if let Some(clone) = hidden.get(&mount.id) {
-                return clone.try_clone().map_err(|error| DumpError::Reach {
+            if let Some((clone, beneath)) = hidden.get(&mount.id) {
+                let clone = clone.try_clone().map_err(|error| DumpError::Reach {
                     place: self.place(mount).to_string(),
                     reason: format!("dup: {error}"),
                 });
+                match beneath {
+                    Beneath::Nothing => return Ok((clone?, Beneath::Nothing)),
+                    Beneath::Mounts => covered = covered.or(Some((clone?, Beneath::Mounts))),
+                }
+                continue;
             }
             if let Some((_, failure)) = failures.iter().find(|(id, _)| *id == mount.id) {
                 reason.clone_from(failure);
                 continue;
             }
             match self.clone(mount) {
-                Ok(clone) => return Ok(clone),
+                Ok((clone, Beneath::Nothing)) => return Ok((clone, Beneath::Nothing)),
+                Ok(partly) => covered = covered.or(Some(partly)),
                 Err(error) => reason = error,
             }
         }
-        Err(DumpError::Reach {
+        covered.ok_or_else(|| DumpError::Reach {
             place: self.place(mounts[0]).to_string(),
             reason,
         })
     }
 
     /// The mount itself in a quiet copy of its namespace, or a quiet clone of it.
-    fn clone(&mut self, mount: SeenMount) -> Result<OwnedFd, String> {
+    fn clone(&mut self, mount: SeenMount) -> Result<(OwnedFd, Beneath), String> {
         let collected = self.collected;
         let (entry, fact) = (self.entries[&mount], collected.facts.get(&mount.id));
         let has_mounts = self.holders.contains(&mount);
-        let root = match self.go(mount.namespace)? {
-            None => {
-                let process = &collected.processes[mount.namespace];
-                super::roots::visible(process, entry)
-                    .map_err(|error| error.to_string())?
-                    .0
+        let is_owned = collected.spaces[mount.namespace].owner.is_some();
+        let copy = self.go(mount.namespace)?;
+        let fact = fact.ok_or("its root was not looked at")?;
+        let root = super::roots::counterpart(copy, entry, fact)?;
+        if !has_mounts {
+            return Ok((root, Beneath::Nothing));
+        }
+        match quiet_clone(&root) {
+            Ok(clone) => Ok((clone, Beneath::Nothing)),
+            // KERNEL: no mount is cloned without what is locked onto it (`has_locked_children`).
+            Err(PeelError::Sys(error)) if is_owned && error.errno() == Errno::INVAL => {
+                Ok((root, Beneath::Mounts))
             }
-            Some(copy) => {
-                let fact = fact.ok_or("its root was not looked at")?;
-                let root = super::roots::counterpart(copy, entry, fact)?;
-                if !has_mounts {
-                    return Ok(root);
-                }
-                root
-            }
-        };
-        quiet_clone(&root).map_err(|error| error.to_string())
+            Err(error) => Err(error.to_string()),
+        }
     }
 
-    /// Goes to a namespace: the root directory of its copy, where there is one.
-    fn go(&mut self, namespace: usize) -> Result<Option<BorrowedFd<'_>>, String> {
-        if self.here.as_ref().map(|here| here.namespace) != Some(namespace) {
-            let process = &self.collected.processes[namespace];
-            let copy = match self.collected.spaces[namespace].owner {
-                // In a copy of a user namespace's, all mounts are locked as they are.
-                Some(_) => inside::enter(process).map(|()| None),
-                None => quiet_copy(process).map(Some),
-            };
-            let copy = copy.map_err(|error| error.to_string())?;
-            self.here = Some(Here { namespace, copy });
-        }
-        let copy = self.here.as_ref().and_then(|here| here.copy.as_ref());
-        Ok(copy.map(AsFd::as_fd))
+    /// Goes to a quiet copy of a namespace; the root directory there.
+    fn go(&mut self, namespace: usize) -> Result<BorrowedFd<'_>, String> {
+        let here = match self.here.take() {
+            Some(here) if here.namespace == namespace => here,
+            _ => {
+                let process = &self.collected.processes[namespace];
+                let copy = quiet_copy(process, &self.own).map_err(|error| error.to_string())?;
+                Here { namespace, copy }
+            }
+        };
+        Ok(self.here.insert(here).copy.as_fd())
     }
 
     fn place(&self, mount: SeenMount) -> Place {

@@ -64,6 +64,14 @@ pub enum DumpError {
         /// Why.
         error: PeelError,
     },
+    /// Locks could not be tried out.
+    #[error("find out what is locked in the mount namespace of process {pid}: {error}")]
+    Locks {
+        /// Whose.
+        pid: u32,
+        /// Why.
+        error: PeelError,
+    },
     /// A call failed.
     #[error("look at process {pid}: {error}")]
     Process {

@@ -6,17 +6,20 @@
 mod beyond;
 pub mod capabilities;
 mod contents;
+mod copy;
 mod error;
 mod inside;
+mod locks;
 mod machine;
 mod peel;
 mod process;
+mod queues;
 mod roots;
 mod users;
 mod watch;
 mod wishes;
 
-pub(crate) use contents::collect as collect_contents;
+pub(crate) use contents::{Recorded, collect as collect_contents};
 pub use error::DumpError;
 pub(crate) use error::stands_in_the_way;
 pub use peel::PeelError;
@@ -164,7 +167,13 @@ impl Collected {
             let found = roots::look(process, &self.home, &space.table)?;
             facts.roots.extend(&found.facts);
             facts.unlooked.extend(found.failures.iter().cloned());
+            facts.queues.extend(found.queues.clone());
             self.roots.push(found);
+            if space.owner.is_some() {
+                facts
+                    .locks
+                    .extend(locks::probe(process, &self.home, &space.table)?);
+            }
         }
         self.facts.clone_from(&facts.roots);
         Ok(facts)

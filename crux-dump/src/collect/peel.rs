@@ -6,16 +6,19 @@
 //! peer, the container's own would be unmounted with it.
 
 use super::DumpError;
+use super::copy;
 use super::inside::{self, Home};
 use super::process::Process;
+use crate::contents::Beneath;
 use crate::judge::Tree;
 use crux_image::path::RelPath;
 use crux_mount::ids::MountId;
 use crux_mount::mountinfo::{self, Entry};
 use crux_mount::sys::{self, SysError};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Why a mount could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,8 +31,8 @@ pub enum PeelError {
     Copy(&'static str),
 }
 
-/// What was reached, by id: a detached, private, read-only clone of each mount.
-pub(super) type Reached = HashMap<MountId, Result<OwnedFd, PeelError>>;
+/// What was reached, by id: a private, read-only clone of each mount, and whether there are others in it.
+pub(super) type Reached = HashMap<MountId, Result<(OwnedFd, Beneath), PeelError>>;
 
 /// Reaches `wanted`, positions in `tree`, of the table of a process.
 pub(super) fn reach(
@@ -57,7 +60,7 @@ pub(super) fn reach(
     Ok(reached)
 }
 
-type Found = HashMap<usize, Result<OwnedFd, PeelError>>;
+type Found = HashMap<usize, Result<(OwnedFd, Beneath), PeelError>>;
 
 fn fail(open: &[usize], error: &PeelError) -> Found {
     open.iter()
@@ -70,10 +73,7 @@ fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, 
     let mut copy = Copy::new(process, inside::own_directory()?)?;
     let mut found = Found::new();
     for &node in wanted {
-        let Some(target) = tree
-            .counterpart(node, &copy.tree)
-            .filter(|&t| copy.tree.is_attached(t))
-        else {
+        let Some(target) = copy.counterpart(tree, node) else {
             continue;
         };
         found.insert(node, copy.reach(target));
@@ -82,7 +82,7 @@ fn with_copy(process: &Process, tree: &Tree, wanted: &[usize]) -> Result<Found, 
 }
 
 /// A private copy of a mount namespace, which this process is in.
-struct Copy {
+pub(super) struct Copy {
     table: Vec<Entry>,
     tree: Tree,
     root: OwnedFd,
@@ -93,10 +93,8 @@ struct Copy {
 impl Copy {
     /// `own` is this process's directory in /proc, which it may have left the reach of.
     pub(super) fn new(process: &Process, own: OwnedFd) -> Result<Self, PeelError> {
-        inside::enter(process)?;
-        sys::unshare_mount_namespace()?;
         // The root directory is the root of the first mount of the table, so this has all of the table.
-        let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
+        let root = copy::enter(process, &own)?;
         sys::mount_setattr_recursive(root.as_fd(), 0, 0, libc::MS_PRIVATE, None)?;
         let table = read_table(&own)?;
         if table
@@ -122,13 +120,39 @@ impl Copy {
     }
 
     /// Unmounts what is in the way of a mount and clones it.
-    fn reach(&mut self, target: usize) -> Result<OwnedFd, PeelError> {
+    fn reach(&mut self, target: usize) -> Result<(OwnedFd, Beneath), PeelError> {
+        let mount = self.uncover(target)?;
+        match quiet_clone(&mount) {
+            Ok(clone) => Ok((clone, Beneath::Nothing)),
+            // KERNEL: no mount is cloned without what is locked onto it (`has_locked_children`). The
+            // mount in this copy stays as long as it is open, with those.
+            Err(PeelError::Sys(error)) if error.errno() == Errno::INVAL => {
+                let set = libc::MOUNT_ATTR_RDONLY;
+                sys::mount_setattr(mount.as_fd(), set, 0, 0, None)?;
+                Ok((mount, Beneath::Mounts))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Unmounts what is in the way of a mount and opens it.
+    pub(super) fn uncover(&mut self, target: usize) -> Result<OwnedFd, PeelError> {
         while let Some(hider) = self.tree.hider(target) {
             let top = self.tree.top_of_stack(hider);
             sys::umount_file_detach(self.own.as_fd(), &self.open(top)?)?;
             self.tree.detach(top);
         }
-        quiet_clone(&self.open(target)?)
+        self.open(target)
+    }
+
+    /// The position in this copy of a mount of the original, if it is still attached here.
+    pub(super) fn counterpart(&self, original: &Tree, node: usize) -> Option<usize> {
+        let found = original.counterpart(node, &self.tree);
+        found.filter(|&target| self.tree.is_attached(target))
+    }
+
+    pub(super) fn process_directory(&self) -> BorrowedFd<'_> {
+        self.own.as_fd()
     }
 
     fn open(&self, node: usize) -> Result<OwnedFd, PeelError> {
@@ -156,12 +180,9 @@ pub(super) fn quiet_clone(mount: &OwnedFd) -> Result<OwnedFd, PeelError> {
 /// Puts this process into a copy of the namespace in which every mount is private and reading
 /// changes nothing; its root directory. One copy costs less than a few clones: each clone
 /// ends with a grace period of the kernel's (RCU), and a copy with one for all its mounts.
-pub(super) fn quiet_copy(process: &Process) -> Result<OwnedFd, SysError> {
-    inside::enter(process)?;
-    sys::unshare_mount_namespace()?;
-    let root = inside::open_across(rustix::fs::CWD, &RelPath::root())?;
-    // Read-only is enough for access times. In a copy of what another user namespace owns
-    // their own flags are locked, and this one may still be set.
+pub(super) fn quiet_copy(process: &Process, own: &OwnedFd) -> Result<OwnedFd, SysError> {
+    let root = copy::enter(process, own)?;
+    // Read-only is enough for access times. Their own flags may be locked, and this one may still be set.
     let set = libc::MOUNT_ATTR_RDONLY;
     sys::mount_setattr_recursive(root.as_fd(), set, 0, libc::MS_PRIVATE, None)?;
     Ok(root)

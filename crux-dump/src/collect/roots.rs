@@ -8,7 +8,9 @@ use super::capabilities;
 use super::inside::{self, Home};
 use super::peel::{self, Reached};
 use super::process::Process;
-use crate::judge::{Fill, RootFact, Tree};
+use super::queues;
+use crate::contents::Beneath;
+use crate::judge::{Fill, RootFact, SeenQueue, Tree};
 use crux_image::mounts::FileKind;
 use crux_image::path::{PathError, RelPath};
 use crux_mount::ids::{Device, MountId};
@@ -25,7 +27,9 @@ pub(super) struct Roots {
     /// By id. What could not be looked at has none.
     pub(super) facts: HashMap<MountId, RootFact>,
     /// Hidden mounts of file systems in memory.
-    pub(super) hidden: HashMap<MountId, OwnedFd>,
+    pub(super) hidden: HashMap<MountId, (OwnedFd, Beneath)>,
+    /// Queues, by the device of their file system.
+    pub(super) queues: HashMap<Device, Vec<SeenQueue>>,
     /// Why others could not be reached.
     pub(super) failures: Vec<(MountId, String)>,
 }
@@ -136,10 +140,37 @@ pub(super) fn counterpart(
 
 impl Roots {
     fn add(&mut self, entry: &Entry, stat: &FileStat, root: BorrowedFd<'_>) {
-        match fact(entry, stat, root) {
+        let found = fact(entry, stat, root).and_then(|fact| {
+            self.add_queues(entry, &fact, root)?;
+            Ok(fact)
+        });
+        match found {
             Ok(fact) => drop(self.facts.insert(entry.id, fact)),
             Err(cause) => self.failures.push((entry.id, cause)),
         }
+    }
+
+    fn add_queues(
+        &mut self,
+        entry: &Entry,
+        fact: &RootFact,
+        root: BorrowedFd<'_>,
+    ) -> Result<(), String> {
+        if entry.fs_type != b"mqueue" {
+            return Ok(());
+        }
+        let own = inside::own_directory().map_err(|error| error.to_string())?;
+        let read = queues::read(entry, fact.kind, root, own.as_fd());
+        let known = self.queues.entry(entry.device).or_default();
+        for queue in read.map_err(|error| error.to_string())? {
+            if !known
+                .iter()
+                .any(|other| other.queue.name == queue.queue.name)
+            {
+                known.push(queue);
+            }
+        }
+        Ok(())
     }
 
     fn add_hidden(
@@ -150,12 +181,12 @@ impl Roots {
     ) {
         let by_id: HashMap<MountId, &Entry> = table.iter().map(|entry| (entry.id, entry)).collect();
         for (id, result) in reached {
-            let described = result.and_then(|fd| Ok((sys::statx(&fd)?, fd)));
+            let described = result.and_then(|(fd, beneath)| Ok((sys::statx(&fd)?, fd, beneath)));
             match described {
-                Ok((stat, fd)) => {
+                Ok((stat, fd, beneath)) => {
                     self.add(by_id[&id], &stat, fd.as_fd());
                     if is_in_memory(by_id[&id]) {
-                        self.hidden.insert(id, fd);
+                        self.hidden.insert(id, (fd, beneath));
                     }
                 }
                 Err(error) => {
@@ -183,7 +214,7 @@ fn fact(entry: &Entry, stat: &FileStat, root: BorrowedFd<'_>) -> Result<RootFact
 
 /// Looks into file systems whose contents are not recorded.
 fn fill(entry: &Entry, kind: FileKind, root: BorrowedFd<'_>) -> Fill {
-    if !matches!(&entry.fs_type[..], b"mqueue" | b"hugetlbfs" | b"bpf") {
+    if !matches!(&entry.fs_type[..], b"hugetlbfs" | b"bpf") {
         return Fill::NotAsked;
     }
     if !kind.is_directory() {

@@ -16,6 +16,7 @@
 //! Owners are recorded as this process sees them; `trusted.*` attributes are shown only to who
 //! holds CAP_SYS_ADMIN in the initial user namespace, and are not recorded by anybody else.
 
+mod covered;
 mod error;
 mod file;
 mod holes;
@@ -51,6 +52,7 @@ pub fn collect(
     writer.begin_section()?;
     record(
         tree.as_fd(),
+        Beneath::Nothing,
         orphans,
         orphan::own_directory()?.as_fd(),
         writer,
@@ -58,14 +60,25 @@ pub fn collect(
     Ok(writer.finish_section()?)
 }
 
+/// Whether something is mounted in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beneath {
+    /// No. Whatever is found there is an error.
+    Nothing,
+    /// It may be. What it covers is recorded as empty: nobody can say what it is.
+    Mounts,
+}
+
 /// The same, as the directory that was entered last in a section that is open. The mount of `root`
-/// has to be quiet already (`noatime` or read-only), with nothing mounted in it, and to stay.
-/// `process` is this thread's directory in /proc, which its root may not reach.
+/// has to be quiet already (`noatime` or read-only), and to stay.
+/// `process` is this thread's directory in /proc, which its root may not reach. How many files
+/// were covered by mounts.
 pub(crate) fn record(
     root: BorrowedFd<'_>,
+    beneath: Beneath,
     orphans: &[(Name, BorrowedFd<'_>)],
     process: BorrowedFd<'_>,
     writer: &mut ContentsWriter<File>,
-) -> Result<(), ContentsError> {
-    walk::Walk::new(root, orphans, process, writer)?.run(orphans)
+) -> Result<u64, ContentsError> {
+    walk::Walk::new(root, beneath, orphans, process, writer)?.run(orphans)
 }

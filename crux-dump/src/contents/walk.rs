@@ -2,7 +2,6 @@
 //!
 //! Kind: effect.
 
-use super::ContentsError;
 use super::error::shown;
 use super::holes::Holes;
 use super::level::{Levels, open_directory};
@@ -10,6 +9,7 @@ use super::links::Links;
 use super::stat::{Place, Stat};
 use super::working::WorkingDirectory;
 use super::xattrs::{Subject, XattrError, XattrReader};
+use super::{Beneath, ContentsError};
 use crux_image::contents::{ContentsWriter, Entry, Name};
 use rustix::fs::{DirEntry, FileType, fstatfs};
 use rustix::io::Errno;
@@ -25,7 +25,10 @@ pub(super) struct Walk<'a> {
     pub(super) links: Links,
     pub(super) working: WorkingDirectory,
     xattrs: XattrReader,
-    place: Place,
+    pub(super) place: Place,
+    beneath: Beneath,
+    /// How many files something is mounted on.
+    pub(super) covered: u64,
     pub(super) holes: Holes,
     /// Names that orphans give back to a file, by its inode number.
     pub(super) extra_names: HashMap<u64, u32>,
@@ -39,6 +42,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(super) fn new(
         root: BorrowedFd<'_>,
+        beneath: Beneath,
         orphans: &[(Name, BorrowedFd<'_>)],
         process: BorrowedFd<'a>,
         writer: &'a mut ContentsWriter<File>,
@@ -63,6 +67,8 @@ impl<'a> Walk<'a> {
             working: WorkingDirectory::default(),
             xattrs: XattrReader::default(),
             place: stat.place(),
+            beneath,
+            covered: 0,
             holes: Holes::of(&file_system),
             extra_names: HashMap::new(),
             process,
@@ -74,7 +80,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Records everything, the orphans last.
-    pub(super) fn run(mut self, orphans: &[(Name, BorrowedFd<'_>)]) -> Result<(), ContentsError> {
+    pub(super) fn run(mut self, orphans: &[(Name, BorrowedFd<'_>)]) -> Result<u64, ContentsError> {
         self.count_orphans(orphans)?;
         while self.levels.depth() > 0 {
             match self
@@ -91,7 +97,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(self.covered)
     }
 
     fn record(&mut self, entry: &DirEntry) -> Result<(), ContentsError> {
@@ -108,6 +114,9 @@ impl<'a> Walk<'a> {
             return Err(ContentsError::OrphanName {
                 path: shown(name.to_bytes()),
             });
+        }
+        if self.beneath == Beneath::Mounts && self.is_covered(name)? {
+            return self.record_covered(entry);
         }
         match entry.file_type() {
             FileType::Directory => self.enter(name),

@@ -6,6 +6,7 @@ use super::obstacle::{Cause, Obstacle, Place};
 
 use super::seen::{RootFact, Seen};
 use super::tree::Tree;
+use crux_image::mounts::Lock;
 use crux_image::path::RelPath;
 use crux_mount::ids::Device;
 use crux_mount::mountinfo::{Entry, Unknown};
@@ -39,6 +40,11 @@ impl Item<'_> {
     /// Its superblock.
     pub(super) fn device(&self) -> Device {
         self.entry.device
+    }
+
+    /// What its namespace's owner may not change of it.
+    pub(super) fn lock(&self, seen: &Seen) -> Lock {
+        seen.locks.get(&self.entry.id).copied().unwrap_or_default()
     }
 
     /// The path that it shows, if that is one.

@@ -26,7 +26,7 @@ mod work;
 
 pub use obstacle::{Cause, Obstacle, Place};
 pub use policy::{Declared, Policy, PolicyError, SlaveMap, Undeclared};
-pub use seen::{Fill, ForeignTable, NamespaceId, RootFact, Seen, SeenNamespace};
+pub use seen::{Fill, ForeignTable, NamespaceId, RootFact, Seen, SeenNamespace, SeenQueue};
 pub use tree::Tree;
 pub use work::{ContentsWork, Orphan, SeenMount, View, WishCheck};
 

@@ -88,6 +88,17 @@ pub enum Cause {
     /// A file system that has to be empty is not.
     #[error("there is something in it: {0}")]
     NotEmpty(&'static str),
+    /// Messages in a queue.
+    #[error(
+        "queue \"{}\" has {waiting} messages in it, which cannot be read without taking them; receive them first",
+        Escaped(.queue)
+    )]
+    Messages {
+        /// Its name.
+        queue: Vec<u8>,
+        /// How many.
+        waiting: u32,
+    },
     /// The root could not be looked at.
     #[error("its root could not be looked at, so what it is and holds is not known{}", Because(.why))]
     UnknownRoot {

@@ -10,9 +10,10 @@ use super::tree::Tree;
 use super::work::{self, ContentsWork, View, WishCheck};
 use super::{Judged, superblocks::Provider};
 use crux_image::mounts::{
-    FileKind, Mount, MountIndex, Mounts, Namespace, Origin, OriginIndex, OwnFsType, Wish,
+    FileKind, Lock, Mount, MountIndex, Mounts, Namespace, Origin, OriginIndex, OwnFsType, Wish,
 };
 use crux_image::path::RelPath;
+use crux_mount::plan::settle_locks;
 use std::collections::HashMap;
 
 /// Puts the record together.
@@ -82,11 +83,13 @@ impl Records<'_> {
             obstacles.push(Obstacle::general(Cause::Chrooted(space.pid)));
             0
         });
-        Namespace {
+        let mut namespace = Namespace {
             owner: space.owner,
             mounts,
             root: MountIndex::from(root),
-        }
+        };
+        settle_locks(&mut namespace);
+        namespace
     }
 
     fn mount(&self, tree: &Tree, node: usize, at: usize) -> Mount {
@@ -99,12 +102,17 @@ impl Records<'_> {
             mountpoint: placed.mountpoint.clone(),
             origin,
             root,
+            former: former_name(item).filter(|_| deleted),
             deleted,
             kind: item.fact.map_or(FileKind::Directory, |fact| fact.kind),
             attributes: item.entry.attributes.clone(),
             propagation: self
                 .inside
                 .propagation(item, self.given.relations[at], origin),
+            lock: match self.given.seen.container[item.namespace].owner {
+                Some(_) => item.lock(self.given.seen),
+                None => Lock::Free,
+            },
         }
     }
 
@@ -125,6 +133,12 @@ impl Records<'_> {
         };
         (relative, false)
     }
+}
+
+/// The name of what was removed, where that is a path.
+fn former_name(item: &Item<'_>) -> Option<RelPath> {
+    let path = RelPath::from_absolute(&item.entry.root.path).ok()?;
+    (!path.is_root()).then_some(path)
 }
 
 /// What has to be collected, and the made-up names of deleted roots.

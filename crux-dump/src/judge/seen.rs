@@ -2,8 +2,9 @@
 //!
 //! Kind: pure. Nothing here is checked; the judge does that.
 
-use crux_image::mounts::{FileKind, UserNamespace, UserNsIndex};
-use crux_mount::{ids::MountId, mountinfo::Entry};
+use crux_image::mounts::{FileKind, Lock, Queue, UserNamespace, UserNsIndex};
+use crux_mount::ids::{Device, MountId};
+use crux_mount::mountinfo::Entry;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -22,6 +23,10 @@ pub struct Seen {
     pub roots: HashMap<MountId, RootFact>,
     /// Why nothing is known of the roots of others.
     pub unlooked: HashMap<MountId, String>,
+    /// What is locked in namespaces that user namespaces own.
+    pub locks: HashMap<MountId, Lock>,
+    /// The queues that mqueues show, by device.
+    pub queues: HashMap<Device, Vec<SeenQueue>>,
     /// The dumper's own net namespace.
     pub host_net: NamespaceId,
     /// The dumper's own ipc namespace.
@@ -61,6 +66,15 @@ pub struct ForeignTable {
     pub pid: u32,
     /// Its table.
     pub table: Vec<Entry>,
+}
+
+/// A POSIX message queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenQueue {
+    /// What it is like.
+    pub queue: Queue,
+    /// How many messages wait in it.
+    pub waiting: u32,
 }
 
 /// What statx(2) says of the root of a mount.

@@ -6,9 +6,10 @@ use super::groups::Relation;
 use super::items::{Item, place};
 use super::obstacle::{Cause, Obstacle};
 use super::outside::Outside;
-use super::seen::{Fill, NamespaceId, Seen};
+use super::seen::{Fill, NamespaceId, Seen, SeenQueue};
 use crux_image::mounts::{
-    Contents, FsOption, NamespaceContext, OwnFileSystem, OwnFsType, Terminal,
+    Contents, FsOption, Lock, NamespaceContext, OwnFileSystem, OwnFsType, Queue, Terminal,
+    UserNsIndex,
 };
 use crux_mount::filesystems::{self, Class, OptionRefusal, Row};
 use crux_mount::ids::Device;
@@ -186,10 +187,18 @@ pub(super) fn record(
         source: first.entry.source.clone(),
         flags: first.entry.flags,
         options: options(superblock, first),
-        user: seen.container[first.namespace].owner,
+        user: mounter(seen, kind, first),
         context,
         contents: contents(seen, items, superblock, kind, context, obstacles),
     }
+}
+
+/// The user namespace that it was mounted in. Where flags are locked, that was another one, outside;
+/// but of proc and sysfs new mounts have those locked that the one has which was there before.
+fn mounter(seen: &Seen, kind: OwnFsType, first: &Item<'_>) -> Option<UserNsIndex> {
+    let owner = seen.container[first.namespace].owner;
+    let always = matches!(kind, OwnFsType::Proc | OwnFsType::Sysfs);
+    owner.filter(|_| always || first.lock(seen) == Lock::Free)
 }
 
 fn options(superblock: &Superblock, first: &Item<'_>) -> Vec<FsOption> {
@@ -222,7 +231,10 @@ fn contents(
         OwnFsType::Proc | OwnFsType::Sysfs => Contents::Kernel,
         // Queues of the dumper's own ipc namespace are there again without our doing.
         OwnFsType::Mqueue if context == NamespaceContext::Caller => Contents::Kernel,
-        OwnFsType::Mqueue | OwnFsType::Hugetlbfs | OwnFsType::Bpf => {
+        OwnFsType::Mqueue => {
+            Contents::Queues(queues(seen, &items[superblock.members[0]], obstacles))
+        }
+        OwnFsType::Hugetlbfs | OwnFsType::Bpf => {
             let filled =
                 |&&member: &&usize| items[member].fact.is_some_and(|f| f.fill == Fill::Filled);
             if let Some(&member) = superblock.members.iter().find(filled) {
@@ -235,6 +247,21 @@ fn contents(
             Contents::Kernel
         }
     }
+}
+
+fn queues(seen: &Seen, first: &Item<'_>, obstacles: &mut Vec<Obstacle>) -> Vec<Queue> {
+    let seen_queues = seen.queues.get(&first.device());
+    let all = seen_queues.map(Vec::as_slice).unwrap_or_default();
+    for SeenQueue { queue, waiting } in all.iter().filter(|queue| queue.waiting > 0) {
+        obstacles.push(Obstacle {
+            place: Some(place(seen, first)),
+            cause: Cause::Messages {
+                queue: queue.name.clone(),
+                waiting: *waiting,
+            },
+        });
+    }
+    all.iter().map(|seen| seen.queue.clone()).collect()
 }
 
 fn terminals(

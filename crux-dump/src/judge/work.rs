@@ -93,7 +93,7 @@ pub(super) fn orphans(
     members: &[usize],
 ) -> (Vec<Orphan>, HashMap<usize, RelPath>) {
     let mut all: Vec<Orphan> = Vec::new();
-    let mut known: HashMap<u64, usize> = HashMap::new();
+    let mut known: HashMap<(u64, &[u8]), usize> = HashMap::new();
     let mut names = HashMap::new();
     for &member in members
         .iter()
@@ -102,7 +102,9 @@ pub(super) fn orphans(
         let Some(fact) = items[member].fact else {
             continue;
         };
-        let at = *known.entry(fact.inode).or_insert(all.len());
+        // One file may have been removed by several names.
+        let called = (fact.inode, items[member].entry.root.path.as_slice());
+        let at = *known.entry(called).or_insert(all.len());
         if at == all.len() {
             let name = RelPath::new(format!(".crux-deleted-{at}")).expect("a plain name");
             all.push(Orphan {

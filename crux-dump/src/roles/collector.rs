@@ -6,7 +6,7 @@
 
 use super::message::{Answer, Ask, Done, LARGE, Refusal, SMALL, Work, bound};
 use crate::cli::Options;
-use crate::collect::{self, Collected, DumpError, WithTasks};
+use crate::collect::{self, Collected, DumpError, Recorded, WithTasks};
 use crux_image::contents::ContentsWriter;
 use crux_mount::features::Features;
 use crux_role::{Channel, ChannelError, Grounds};
@@ -87,17 +87,18 @@ fn contents(
 
 fn record(collected: &Collected, work: &Work, files: Vec<OwnedFd>) -> Result<Done, DumpError> {
     let mut files = files.into_iter().map(File::from);
-    let sections = match (files.next(), files.next()) {
+    let recorded = match (files.next(), files.next()) {
         (Some(index), Some(data)) => {
             let mut writer = ContentsWriter::new(index, data)?;
-            let sections = collect::collect_contents(collected, &work.contents, &mut writer)?;
+            let recorded = collect::collect_contents(collected, &work.contents, &mut writer)?;
             writer.finish()?;
-            sections
+            recorded
         }
-        _ => Vec::new(),
+        _ => Recorded::default(),
     };
     Ok(Done {
-        sections,
+        sections: recorded.sections,
+        covered: recorded.covered,
         unfulfilled: collect::check_wishes(&work.wishes),
     })
 }

@@ -4,7 +4,7 @@
 //! makes files in the directory of the image, and opens nothing else.
 
 use super::message::{
-    Answer, Done, Facts, Fit, LARGE, Order, Refusal, SMALL, Space, Tables, Work, bound,
+    Answer, Done, Facts, Finished, Fit, LARGE, Order, Refusal, SMALL, Space, Tables, Work, bound,
 };
 use crate::cli::Options;
 use crate::collect::DumpError;
@@ -14,7 +14,7 @@ use crate::tasks::Captured;
 use crux_image::directory::ImageWriter;
 use crux_image::inventory::{ImageFacts, ImageId};
 use crux_image::member::MemberKind;
-use crux_image::mounts::{Contents, Mounts, Origin};
+use crux_image::mounts::{Contents, Lock, Mounts, Origin};
 use crux_mount::mountinfo::{self, Entry};
 use crux_mount::observe::ObserveError;
 use crux_role::{Channel, ChannelError};
@@ -99,6 +99,8 @@ impl Encoder<'_> {
         let (mut seen, subject) = self.seen.take().ok_or(DumpError::OutOfTurn)??;
         seen.roots = facts.roots;
         seen.unlooked = facts.unlooked;
+        seen.locks = facts.locks;
+        seen.queues = facts.queues;
         let mut judged = judge::judge(&seen, self.policy).map_err(DumpError::Obstacles)?;
         let mut files = Vec::new();
         if let Some(writer) = &mut self.writer {
@@ -112,13 +114,16 @@ impl Encoder<'_> {
             contents: std::mem::take(&mut judged.contents),
             wishes: std::mem::take(&mut judged.wishes),
         };
-        let left_out = judged.left_out as u64;
+        let fit = Fit {
+            left_out: judged.left_out as u64,
+            lost: lost(&judged.mounts),
+        };
         self.judged = Some((judged, subject));
-        Ok((Fit { left_out }, work, files))
+        Ok((fit, work, files))
     }
 
     /// What to print in the end.
-    fn finish(&mut self, done: Done) -> Result<String, DumpError> {
+    fn finish(&mut self, done: Done) -> Result<Finished, DumpError> {
         let (judged, subject) = self.judged.take().ok_or(DumpError::OutOfTurn)?;
         let mut mounts = judged.mounts;
         fill_in(&mut mounts, &done);
@@ -133,8 +138,19 @@ impl Encoder<'_> {
                 Some(writer.finish(facts(subject)?)?)
             }
         };
-        Ok(report::done(self.options, id, judged.left_out, &mounts))
+        Ok(Finished {
+            text: report::done(self.options, id, judged.left_out, done.covered, &mounts),
+            covered: done.covered,
+        })
     }
+}
+
+/// How many mounts will not be locked to their places as they were.
+fn lost(mounts: &Mounts) -> u64 {
+    let lost = mounts
+        .every_mount()
+        .filter(|(_, _, mount)| mount.lock == Lock::Lost);
+    lost.count() as u64
 }
 
 /// What was seen, but for the roots.

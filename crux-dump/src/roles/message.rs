@@ -5,11 +5,11 @@
 
 use crate::collect::DumpError;
 use crate::failure::{Exit, Failure, Told};
-use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, WishCheck};
+use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, SeenQueue, WishCheck};
 use crate::tasks::{CaptureError, FreezeError, Release, TaskObstacle};
 use crux_image::contents::Section;
-use crux_image::mounts::{IdMap, OriginIndex, UserNamespace, UserNsIndex};
-use crux_mount::ids::MountId;
+use crux_image::mounts::{IdMap, Lock, OriginIndex, UserNamespace, UserNsIndex};
+use crux_mount::ids::{Device, MountId};
 use crux_mount::mountinfo::Entry;
 use crux_role::Bound;
 use crux_trace::TraceError;
@@ -129,6 +129,10 @@ pub(crate) struct Facts {
     pub roots: HashMap<MountId, RootFact>,
     /// Why nothing is known of others.
     pub unlooked: HashMap<MountId, String>,
+    /// What is locked in namespaces that user namespaces own.
+    pub locks: HashMap<MountId, Lock>,
+    /// The queues that mqueues show, by device.
+    pub queues: HashMap<Device, Vec<SeenQueue>>,
 }
 
 /// From the encoder: it can be dumped.
@@ -136,6 +140,8 @@ pub(crate) struct Facts {
 pub(crate) struct Fit {
     /// How many mounts above a chroot are left out.
     pub left_out: u64,
+    /// How many locks a restore cannot make again.
+    pub lost: u64,
 }
 
 /// From the encoder to the collector: what is left to do on the live system.
@@ -150,8 +156,19 @@ pub(crate) struct Work {
 pub(crate) struct Done {
     /// Where the contents are.
     pub sections: Vec<(OriginIndex, Section)>,
+    /// How many files are covered by mounts that nobody can take away.
+    pub covered: u64,
     /// Origins whose wishes lead elsewhere.
     pub unfulfilled: Vec<OriginIndex>,
+}
+
+/// From the encoder: the image is complete.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Finished {
+    /// What to print.
+    pub text: String,
+    /// See [`Done::covered`].
+    pub covered: u64,
 }
 
 /// Bytes of records whose size does not depend on the container, and of causes.
@@ -173,6 +190,7 @@ impl From<DumpError> for Refusal {
             // The contents of a mount that has gone meanwhile cannot be reached, and what
             // was seen may have been half of a change.
             DumpError::Reach { .. }
+            | DumpError::Locks { .. }
             | DumpError::Contents { .. }
             | DumpError::Process { .. }
             | DumpError::Obstacles(_) => Doubt::IfChanged,

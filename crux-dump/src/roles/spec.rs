@@ -139,6 +139,7 @@ pub fn collector_filter() -> Filter {
             libc::SYS_listxattr,
             libc::SYS_lseek,
             libc::SYS_mincore,
+            libc::SYS_mq_getsetattr,
             libc::SYS_newfstatat,
             libc::SYS_openat2,
             libc::SYS_poll,
@@ -157,7 +158,15 @@ pub fn collector_filter() -> Filter {
             libc::SYS_umount2,
         ])
         .when(libc::SYS_openat, &[Condition::Bits(2, writing, 0)])
-        .one_of(libc::SYS_setns, 1, &[word(libc::CLONE_NEWNS)])
+        // A copy for the container's own user namespace is made by a process that goes into it, and does
+        // no more: what it makes and runs has this filter too.
+        .one_of(
+            libc::SYS_setns,
+            1,
+            &[libc::CLONE_NEWNS, libc::CLONE_NEWUSER].map(word),
+        )
+        .one_of(libc::SYS_clone, 0, &[FORK])
+        .allow(&[libc::SYS_pipe2, libc::SYS_set_robust_list, libc::SYS_wait4])
         .one_of(libc::SYS_unshare, 0, &[word(libc::CLONE_NEWNS)])
         .one_of(
             libc::SYS_fcntl,
@@ -217,6 +226,8 @@ pub fn tracer_filter() -> Filter {
 
 /// `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)), `PAGEMAP_SCAN`, `FIONREAD`.
 const TRACER_IOCTLS: [u32; 4] = [0xb701, 0xb702, 0xc060_6610, 0x541b];
+/// What fork(3) asks clone(2) for: no thread, no namespace, nothing shared.
+const FORK: u32 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u32;
 const STATMOUNT: libc::c_long = 457;
 const LISTMOUNT: libc::c_long = 458;
 /// `NS_GET_MNTNS_ID` and `NS_GET_USERNS` (ioctl_nsfs(2)).
@@ -239,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn no_role_executes_connects_traces_or_makes_processes() {
+    fn no_role_executes_connects_or_traces_and_only_the_collector_forks() {
         let calls = [
             libc::SYS_execve,
             libc::SYS_execveat,
@@ -249,13 +260,15 @@ mod tests {
             libc::SYS_process_vm_writev,
             libc::SYS_bpf,
             libc::SYS_mount,
-            libc::SYS_clone,
             libc::SYS_clone3,
         ];
         for call in calls {
             for filter in [encoder_filter(), supervisor_filter(), collector_filter()] {
                 assert!(!filter.lists(call), "{call}");
             }
+        }
+        for filter in [encoder_filter(), supervisor_filter()] {
+            assert!(!filter.lists(libc::SYS_clone));
         }
         assert!(!supervisor_filter().lists(libc::SYS_openat));
         assert!(!encoder_filter().lists(libc::SYS_unlinkat));

@@ -7,6 +7,7 @@ use super::pairing::Pairing;
 use crate::mounts::{
     Atime, GroupIndex, IdMap, Mount, MountIndex, Mounts, Namespace, OriginIndex, UserNsIndex,
 };
+use crate::path::RelPath;
 use crate::render::{children, name_of, words};
 use std::cmp::Ordering;
 
@@ -139,6 +140,16 @@ impl<'a> Comparison<'a> {
         if was.deleted != is.deleted {
             let words = |deleted| if deleted { "deleted" } else { "not deleted" }.to_owned();
             self.at(both, "root", words(is.deleted), words(was.deleted));
+        }
+        if was.former != is.former {
+            let words = |former: &Option<RelPath>| match former {
+                Some(former) => former.to_string(),
+                None => "unknown".to_owned(),
+            };
+            self.at(both, "former name", words(&is.former), words(&was.former));
+        }
+        if was.lock != is.lock {
+            self.at(both, "", is.lock.to_string(), was.lock.to_string());
         }
         self.origin(both, was.origin, is.origin);
         self.propagation(both, was.propagation, is.propagation);

@@ -10,7 +10,7 @@ use crate::contents::ContentsReader;
 use crate::error::{ImageError, Problem};
 use crate::inventory::{Inventory, MemberEntry};
 use crate::member::{HEADER_LENGTH, Header, HeaderError, MemberKind};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, MountsVersion1};
 use crate::tasks::Tasks;
 use rustix::fd::OwnedFd;
 use std::fs::File;
@@ -66,7 +66,7 @@ impl ImageReader {
         let partial = path
             .extension()
             .is_some_and(|extension| extension == "partial");
-        let payload = read_record(&place, kind, None).map_err(|problem| match problem {
+        let (_, payload) = read_record(&place, kind, None).map_err(|problem| match problem {
             Problem::MissingMember { .. } => fail(Problem::MissingMember { partial }),
             problem => fail(problem),
         })?;
@@ -96,10 +96,13 @@ impl ImageReader {
     pub fn mounts(&self) -> Result<Mounts, ImageError> {
         let kind = MemberKind::Mounts;
         let entry = self.entry(kind)?;
-        let payload =
+        let (version, payload) =
             read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
-        let mounts: Mounts =
-            codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
+        let mounts = match version {
+            1 => codec::decode::<MountsVersion1>(&payload, kind.limit()).map(Mounts::from),
+            _ => codec::decode(&payload, kind.limit()),
+        };
+        let mounts = mounts.map_err(|error| self.fail(kind, error))?;
         mounts.check().map_err(|error| self.fail(kind, error))?;
         Ok(mounts)
     }
@@ -110,7 +113,7 @@ impl ImageReader {
         let Some(entry) = self.inventory.entry(kind) else {
             return Ok(None);
         };
-        let payload =
+        let (_, payload) =
             read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
         let tasks: Tasks =
             codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
@@ -188,12 +191,12 @@ fn open_with_header(
     }
 }
 
-/// The payload of a record, no longer than its kind may be, with the right checksum.
+/// The format version and the payload of a record, no longer than its kind may be, with the right checksum.
 fn read_record(
     place: &Place,
     kind: MemberKind,
     entry: Option<&MemberEntry>,
-) -> Result<Vec<u8>, Problem> {
+) -> Result<(u32, Vec<u8>), Problem> {
     let (file, header) = open_with_header(place, kind, entry)?;
     let mut payload = Vec::new();
     file.take(header.length)
@@ -205,7 +208,7 @@ fn read_record(
     }
     let (found, expected) = (crc32fast::hash(&payload), header.checksum);
     match found == expected {
-        true => Ok(payload),
+        true => Ok((header.version, payload)),
         false => Err(Problem::Checksum { found, expected }),
     }
 }

@@ -111,6 +111,25 @@ pub enum Contents {
     Tree(Section),
     /// The ptys of a devpts that mounts show.
     Terminals(Vec<Terminal>),
+    /// The queues of an mqueue, all of them empty.
+    Queues(Vec<Queue>),
+}
+
+/// A POSIX message queue without messages (mq_overview(7)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its name, without the slash that mq_open(3) wants before it.
+    pub name: Vec<u8>,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u16,
+    /// How many messages it has room for.
+    pub messages: u32,
+    /// How long each may be.
+    pub length: u32,
 }
 
 /// A pty slave of a devpts instance.

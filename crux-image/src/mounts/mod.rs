@@ -8,13 +8,17 @@
 mod attributes;
 mod check;
 mod filesystem;
+mod lock;
+mod version_1;
 
 pub use attributes::{Atime, FileKind, IdMap, IdRange, MountAttributes, SuperblockFlags};
 pub use check::{MountsError, Place, Rule};
 pub use filesystem::{
     Contents, External, ExternalRole, FsOption, KernelFs, NamespaceContext, Origin, OwnFileSystem,
-    OwnFsType, Terminal, Wish,
+    OwnFsType, Queue, Terminal, Wish,
 };
+pub use lock::Lock;
+pub(crate) use version_1::MountsVersion1;
 
 use crate::path::RelPath;
 use serde::{Deserialize, Serialize};
@@ -141,12 +145,17 @@ pub struct Mount {
     /// The root was unlinked after it was mounted (mountinfo: `//deleted`). Then
     /// `root` is a name that the restore makes and unlinks again.
     pub deleted: bool,
+    /// The name that a deleted root had, relative to the root of the file system: mountinfo goes
+    /// on showing it. Without one the name is left as the restore makes it.
+    pub former: Option<RelPath>,
     /// What the root is. A directory goes onto a directory, everything else onto a non-directory.
     pub kind: FileKind,
     /// Per-mount attributes.
     pub attributes: MountAttributes,
     /// How mount events reach it and leave it.
     pub propagation: Propagation,
+    /// What the owner of the namespace may not change of it.
+    pub lock: Lock,
 }
 
 /// The propagation type of one mount (mount_namespaces(7), "SHARED SUBTREES").

@@ -45,7 +45,7 @@ fn rows(mounts: &Mounts, numbers: &GroupNumbers, namespace: &Namespace) -> Vec<R
             branch + &name(mount),
             file_system(mount, origin, &path),
             propagation(mounts, numbers, mount),
-            words::attributes(&mount.attributes),
+            words::attributes_and_lock(mount),
         ]);
     }
     for row in &mut rows {

@@ -6,8 +6,8 @@
 use super::order::display_order;
 use super::words;
 use crate::mounts::{
-    Contents, ExternalRole, GroupLink, IdRange, Master, Mount, Mounts, NamespaceContext, Origin,
-    Propagation,
+    Contents, ExternalRole, GroupLink, IdRange, Lock, Master, Mount, Mounts, NamespaceContext,
+    Origin, Propagation,
 };
 use crate::path::Escaped;
 use serde::Serialize;
@@ -38,10 +38,12 @@ struct MountRecord {
     origin: u32,
     root: String,
     deleted: bool,
+    former: Option<String>,
     kind: String,
     attributes: Vec<String>,
     id_map: Option<[Vec<RangeRecord>; 2]>,
     propagation: PropagationRecord,
+    lock: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +98,7 @@ enum ContentsRecord {
     Kernel,
     Tree { entries: u64 },
     Terminals(Vec<u32>),
+    Queues(Vec<String>),
 }
 
 #[derive(Debug, Serialize)]
@@ -154,6 +157,7 @@ fn mount(index: u32, path: String, mount: &Mount) -> MountRecord {
         origin: mount.origin.0,
         root: mount.root.to_string(),
         deleted: mount.deleted,
+        former: mount.former.as_ref().map(ToString::to_string),
         kind: words::kind(mount.kind),
         attributes: split(&words::attributes(&mount.attributes)),
         id_map: idmap.map(|map| [ranges(&map.uids), ranges(&map.gids)]),
@@ -162,6 +166,12 @@ fn mount(index: u32, path: String, mount: &Mount) -> MountRecord {
             Propagation::Unbindable => PropagationRecord::Unbindable,
             Propagation::Shared(group) => PropagationRecord::Shared { group: group.0 },
             Propagation::Slave(of) => PropagationRecord::Slave { master: master(of) },
+        },
+        lock: match mount.lock {
+            Lock::Free => "free",
+            Lock::Flags => "flags",
+            Lock::Place => "place",
+            Lock::Lost => "lost",
         },
     }
 }
@@ -198,6 +208,9 @@ fn origin(origin: &Origin) -> OriginRecord {
                 Contents::Tree(section) => ContentsRecord::Tree {
                     entries: section.entries,
                 },
+                Contents::Queues(list) => ContentsRecord::Queues(
+                    list.iter().map(|q| Escaped(&q.name).to_string()).collect(),
+                ),
                 Contents::Terminals(list) => {
                     ContentsRecord::Terminals(list.iter().map(|t| t.number).collect())
                 }

@@ -71,7 +71,7 @@ fn rows(mounts: &Mounts, numbers: &GroupNumbers, namespace: &Namespace) -> Vec<R
             branch + &cut(&name_of(namespace, placed.mount)),
             words::fs_type(origin),
             cut(&words::source(mount, origin)),
-            words::attributes(&mount.attributes),
+            words::attributes_and_lock(mount),
             cut(&words::propagation(mounts, numbers, mount.propagation)),
             cut(&options),
         ]);

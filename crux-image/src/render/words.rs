@@ -4,7 +4,7 @@
 
 use super::GroupNumbers;
 use crate::mounts::{
-    Atime, External, FileKind, FsOption, GroupLink, KernelFs, Master, Mount, MountAttributes,
+    Atime, External, FileKind, FsOption, GroupLink, KernelFs, Lock, Master, Mount, MountAttributes,
     Mounts, Origin, OriginIndex, Propagation, SuperblockFlags, Wish,
 };
 use crate::path::Escaped;
@@ -22,6 +22,15 @@ pub(crate) fn attributes(attributes: &MountAttributes) -> String {
         (attributes.idmap.is_some(), "idmapped"),
     ];
     joined(read_write(attributes.readonly), &flags)
+}
+
+/// The attributes, and what of the mount is locked.
+pub(crate) fn attributes_and_lock(mount: &Mount) -> String {
+    let attributes = attributes(&mount.attributes);
+    match mount.lock {
+        Lock::Free => attributes,
+        lock => format!("{attributes} ({lock})"),
+    }
 }
 
 pub(crate) fn read_write(readonly: bool) -> &'static str {
@@ -97,6 +106,9 @@ pub(crate) fn source(mount: &Mount, origin: &Origin) -> String {
     }
     if mount.deleted {
         words.push_str(" deleted");
+        if let Some(former) = &mount.former {
+            words.push_str(&format!(" {former}"));
+        }
     }
     if !mount.kind.is_directory() {
         words.push_str(&format!(" ({})", kind(mount.kind)));

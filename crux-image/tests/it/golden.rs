@@ -30,3 +30,13 @@ fn version_1_of_groups_and_user_namespaces_is_read() {
     assert_eq!(diff(&groups::mounts(), &mounts), []);
     assert_eq!(mounts, groups::mounts());
 }
+
+#[test]
+fn version_2_of_locks_former_names_and_queues_is_read() {
+    let (_, mounts) = read("v2", "locked");
+    assert_eq!(mounts, groups::locked());
+    assert_ne!(diff(&groups::mounts(), &mounts), []);
+    let (reader, mounts) = read("v2", "vivid");
+    assert_eq!(reader.inventory().facts, vivid::facts());
+    assert_eq!(mounts, vivid::mounts());
+}

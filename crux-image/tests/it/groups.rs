@@ -5,9 +5,9 @@
 
 use super::vivid::Table;
 use crux_image::mounts::{
-    Atime, Contents, ExternalRole, FileKind, GroupIndex, GroupLink, IdMap, IdRange, Master, Mount,
-    MountIndex, Mounts, Namespace, NamespaceContext, Origin, OriginIndex, OwnFsType, PeerGroup,
-    Propagation, Terminal, UserNamespace, UserNsIndex,
+    Atime, Contents, ExternalRole, FileKind, GroupIndex, GroupLink, IdMap, IdRange, Lock, Master,
+    Mount, MountIndex, Mounts, Namespace, NamespaceContext, Origin, OriginIndex, OwnFsType,
+    PeerGroup, Propagation, Queue, Terminal, UserNamespace, UserNsIndex,
 };
 use crux_image::path::{HostPath, RelPath};
 
@@ -109,6 +109,36 @@ fn decorate(mounts: &mut Mounts, tmp: OriginIndex, pts: OriginIndex) {
     });
 }
 
+/// The same with what version 1 of the format had no words for.
+pub(crate) fn locked() -> Mounts {
+    let mut mounts = mounts();
+    let locks = [Lock::Flags, Lock::Lost, Lock::Place, Lock::Free];
+    for (mount, lock) in mounts.namespaces[1].mounts.iter_mut().zip(locks) {
+        mount.lock = lock;
+    }
+    mounts.namespaces[0].mounts[9].former = Some(RelPath::new("was/here").unwrap());
+    let mut queues = mounts.origins[2].clone();
+    if let Origin::Own(own) = &mut queues {
+        own.fs_type = OwnFsType::Mqueue;
+        own.options.clear();
+        own.contents = Contents::Queues(vec![Queue {
+            name: b"a queue".to_vec(),
+            uid: 1,
+            gid: 2,
+            mode: 0o640,
+            messages: 10,
+            length: 8192,
+        }]);
+    }
+    let mqueue = OriginIndex::from(mounts.origins.len());
+    mounts.origins.push(queues);
+    let mut mount = mounts.namespaces[0].mounts[8].clone();
+    mount.mountpoint = RelPath::new("dev/mqueue").unwrap();
+    mount.origin = mqueue;
+    mounts.namespaces[0].mounts.push(mount);
+    mounts
+}
+
 /// Like systemd's PrivateTmp: a copy of the tree, its /tmp a slave.
 fn private_tmp(tmp: OriginIndex) -> Namespace {
     let mount = |parent: Option<u32>, at: &str, origin, propagation| Mount {
@@ -117,6 +147,8 @@ fn private_tmp(tmp: OriginIndex) -> Namespace {
         origin,
         root: RelPath::root(),
         deleted: false,
+        former: None,
+        lock: Lock::Free,
         kind: FileKind::Directory,
         attributes: Default::default(),
         propagation,

@@ -180,6 +180,8 @@ impl Table {
             origin,
             root: RelPath::new(root).unwrap(),
             deleted: false,
+            former: None,
+            lock: crux_image::mounts::Lock::Free,
             kind: FileKind::Directory,
             attributes: parse(attributes),
             propagation: Propagation::Private,

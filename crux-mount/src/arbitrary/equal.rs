@@ -52,14 +52,16 @@ fn lines(mounts: &Mounts) -> Vec<String> {
             let mount = &namespace.mounts[at.at()];
             let parent = mount.parent.and_then(place);
             lines.push(format!(
-                "namespace {ns}: parent {parent:?} at {}, origin {} {} deleted {} {:?} {:?} {}",
+                "namespace {ns}: parent {parent:?} at {}, origin {} {} deleted {} {:?} {:?} {:?} {} {}",
                 mount.mountpoint,
                 mount.origin.0,
                 mount.root,
                 mount.deleted,
+                mount.former,
                 mount.kind,
                 mount.attributes,
                 writer.propagation(mount.propagation),
+                mount.lock,
             ));
         }
     }

@@ -45,6 +45,18 @@ pub(super) fn gone() -> Vec<(RelPath, FileKind)> {
     GONE.iter().map(named).collect()
 }
 
+/// The name that a removed file had: none that is known, one that others have by now, or one in
+/// directories that are gone too.
+pub(super) fn former(name: &RelPath) -> Option<RelPath> {
+    let former: &[u8] = match name.as_bytes() {
+        b"a/gone" => b"d",
+        b"gone-file" => b"file",
+        b"a/b/gone-file" => b"a/null/gone/file",
+        _ => return None,
+    };
+    RelPath::new(former).ok()
+}
+
 fn named((name, kind): &(&[u8], FileKind)) -> (RelPath, FileKind) {
     (
         RelPath::new(*name).expect("the names above are valid"),

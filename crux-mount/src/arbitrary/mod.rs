@@ -19,7 +19,7 @@ use proptest::prelude::*;
 
 /// The numbers that one mount is made from.
 #[derive(Debug, Clone, Copy)]
-struct Numbers([u16; 9]);
+struct Numbers([u16; 10]);
 
 impl Numbers {
     /// Chooses one of `count`.
@@ -37,6 +37,7 @@ const IDMAP: usize = 5;
 const PROPAGATION: usize = 6;
 const GROUP: usize = 7;
 const DELETED: usize = 8;
+const LOCK: usize = 9;
 
 /// Valid mount tables of up to three namespaces of up to twelve mounts.
 pub fn mounts() -> impl Strategy<Value = Mounts> {
@@ -46,7 +47,7 @@ pub fn mounts() -> impl Strategy<Value = Mounts> {
 /// Valid mount tables of a chosen size.
 pub fn mounts_up_to(namespaces: usize, mounts: usize) -> impl Strategy<Value = Mounts> {
     let small = || 0..360u16;
-    let mount = [(); 9].map(|()| small());
+    let mount = [(); 10].map(|()| small());
     let namespace = (small(), vec(mount.prop_map(Numbers), 1..=mounts));
     (
         vec([small(), small()], 1..=6),

@@ -3,11 +3,13 @@
 //! Kind: pure; for tests only.
 
 use super::{
-    ATTRIBUTES, DELETED, IDMAP, MOUNTPOINT, Numbers, ORIGIN, PARENT, ROOT, files, ids, origins,
+    ATTRIBUTES, DELETED, IDMAP, LOCK, MOUNTPOINT, Numbers, ORIGIN, PARENT, ROOT, files, ids,
+    origins,
 };
+use crate::plan::settle_locks;
 use crux_image::mounts::{
-    Atime, FileKind, IdMap, Mount, MountAttributes, MountIndex, Namespace, Origin, OriginIndex,
-    Propagation, UserNsIndex,
+    Atime, FileKind, IdMap, Lock, Mount, MountAttributes, MountIndex, Namespace, Origin,
+    OriginIndex, Propagation, UserNsIndex,
 };
 use crux_image::path::RelPath;
 
@@ -51,14 +53,30 @@ fn tree(origins: &[Origin], how: usize, numbers: &[Numbers]) -> Tree {
         _ => top_of_root(&mounts),
     };
     let owner = (how % 3 == 2).then_some(UserNsIndex(0));
+    let mut namespace = Namespace {
+        owner,
+        mounts,
+        root,
+    };
+    if owner.is_some() {
+        lock(&mut namespace, &kept);
+    }
     Tree {
-        namespace: Namespace {
-            owner,
-            mounts,
-            root,
-        },
+        namespace,
         numbers: kept,
     }
+}
+
+fn lock(namespace: &mut Namespace, numbers: &[Numbers]) {
+    for (mount, numbers) in namespace.mounts.iter_mut().zip(numbers) {
+        mount.lock = match numbers.choose(LOCK, 4) {
+            0 => Lock::Free,
+            1 => Lock::Flags,
+            _ if mount.parent.is_none() => Lock::Flags,
+            _ => Lock::Place,
+        };
+    }
+    settle_locks(namespace);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,12 +101,15 @@ fn unattached(origins: &[Origin], numbers: &Numbers, only: Only) -> Mount {
     };
     files.retain(|(_, kind)| only == Only::Any || kind.is_directory());
     let (root, kind) = files.swap_remove(numbers.choose(ROOT, files.len()));
+    let former = files::former(&root).filter(|_| deleted);
     Mount {
         parent: None,
         mountpoint: RelPath::root(),
         origin,
         root,
         deleted,
+        former,
+        lock: Lock::Free,
         kind,
         attributes: attributes(source, numbers),
         propagation: Propagation::Private,

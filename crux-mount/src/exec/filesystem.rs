@@ -4,6 +4,7 @@
 
 use super::child;
 use super::error::{StepError, named};
+use super::queues;
 use super::user_namespace::Identity;
 use crate::sys::{self, NamespaceKind};
 use crux_image::mounts::{
@@ -49,7 +50,11 @@ impl Contexts {
         };
         match own.context {
             NamespaceContext::Caller => make(own),
-            NamespaceContext::Own(number) => context.inside(number, || make(own)),
+            NamespaceContext::Own(number) => context.inside(number, || {
+                let mount = make(own)?;
+                queues::make(&own.contents)?;
+                Ok(mount)
+            }),
         }
     }
 

@@ -8,7 +8,10 @@
 mod child;
 mod error;
 mod filesystem;
+mod former;
+mod lock;
 mod place;
+mod queues;
 mod slots;
 mod terminals;
 mod user_namespace;
@@ -22,9 +25,8 @@ use crux_image::mounts::{
     FsOption, KernelFs, MountIndex, Mounts, NamespaceIndex, Origin, OriginIndex, OwnFileSystem,
     OwnFsType,
 };
-use crux_image::path::RelPath;
 use place::Place;
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::AtFlags;
 use slots::{Held, Slots};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use user_namespace::UserNamespaces;
@@ -195,8 +197,17 @@ impl<'a> Executor<'a> {
             Step::Unlink {
                 through,
                 name,
+                former,
                 directory,
-            } => self.unlink(self.slot(*through)?.as_fd(), name, *directory),
+            } => {
+                let flags = match directory {
+                    true => AtFlags::REMOVEDIR,
+                    false => AtFlags::empty(),
+                };
+                let through = self.slot(*through)?;
+                former::unlink(through.as_fd(), name, former.as_ref(), flags)
+            }
+            Step::Lock { namespace, held } => self.lock(*namespace, held),
             Step::SetGroup { from, to } => Ok(sys::move_mount_set_group(
                 self.slot(*from)?,
                 self.slot(*to)?,
@@ -266,22 +277,6 @@ impl<'a> Executor<'a> {
             kind,
             None,
         )?)
-    }
-
-    fn unlink(
-        &self,
-        through: BorrowedFd<'_>,
-        name: &RelPath,
-        directory: bool,
-    ) -> Result<(), StepError> {
-        let (parent, last) = name.split_last().ok_or(StepError::NotGranted)?;
-        let parent = sys::open_beneath(through, &parent, Open::Directory)?;
-        let flags = if directory {
-            AtFlags::REMOVEDIR
-        } else {
-            AtFlags::empty()
-        };
-        unlinkat(parent, last, flags).map_err(error::call("unlinkat", name))
     }
 
     /// Takes what outlives the executor. The helpers and the yard end with it.

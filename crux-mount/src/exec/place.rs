@@ -101,7 +101,7 @@ impl Place {
         Ok(())
     }
 
-    fn copy_of_yard(&self, owner: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
+    pub(super) fn copy_of_yard(&self, owner: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StepError> {
         let Some(user) = owner else {
             sys::unshare_mount_namespace()?;
             let namespace = own_namespace(self.proc.as_fd())?;
@@ -137,17 +137,26 @@ impl Place {
 
     /// A fresh mountpoint in the yard for a helper.
     pub(super) fn helper_mountpoint(&mut self, directory: bool) -> Result<OwnedFd, StepError> {
-        let name = format!("h{}", self.helpers);
+        let name = self.next_name();
+        mountpoint(&self.yard()?.root, &name, directory)
+    }
+
+    /// A file system in the yard for mounts that leave it together, and its name there.
+    pub(super) fn locker(&mut self) -> Result<(OwnedFd, String), StepError> {
+        let name = self.next_name();
+        let target = mountpoint(&self.yard()?.root, &name, true)?;
+        let fs = sys::fsopen("tmpfs")?;
+        sys::fsconfig_string(&fs, b"source", b"crux-locker")?;
+        sys::fsconfig_string(&fs, b"mode", b"700")?;
+        sys::fsconfig_create(&fs)?;
+        let root = sys::fsmount(&fs)?;
+        sys::move_mount(&root, target)?;
+        Ok((root, name))
+    }
+
+    fn next_name(&mut self) -> String {
         self.helpers += 1;
-        let root = &self.yard()?.root;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if directory {
-            mkdirat(root, &name, Mode::RWXU).map_err(named("mkdirat(yard)"))?;
-        } else {
-            let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            openat(root, &name, create, Mode::RUSR).map_err(named("openat(yard, O_CREAT)"))?;
-        }
-        openat(root, &name, flags, Mode::empty()).map_err(named("openat(yard, O_PATH)"))
+        format!("h{}", self.helpers)
     }
 
     /// In a namespace of the container, which is still a copy of the yard.
@@ -176,6 +185,22 @@ impl Place {
         let namespace = rustix::io::fcntl_dupfd_cloexec(namespace, 0).map_err(named("dup"))?;
         Ok((namespace, table))
     }
+}
+
+/// Something to mount on.
+pub(super) fn mountpoint(
+    within: &OwnedFd,
+    name: &str,
+    directory: bool,
+) -> Result<OwnedFd, StepError> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if directory {
+        mkdirat(within, name, Mode::RWXU).map_err(named("mkdirat(yard)"))?;
+    } else {
+        let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(within, name, create, Mode::RUSR).map_err(named("openat(yard, O_CREAT)"))?;
+    }
+    openat(within, name, flags, Mode::empty()).map_err(named("openat(yard, O_PATH)"))
 }
 
 /// Makes an attached mount the root, and detaches the old one with one umount: a

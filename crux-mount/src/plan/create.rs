@@ -146,18 +146,22 @@ fn is_made_in_yard(origin: &Origin) -> bool {
 /// After everything is attached: names that only served to make a deleted root.
 /// The deepest first, so that a directory is empty when its turn comes.
 pub(super) fn unlink_deleted(mounts: &Mounts, steps: &mut Vec<Step>) {
-    let mut names: Vec<_> = mounts
-        .every_mount()
-        .filter(|(_, _, mount)| mount.deleted)
-        .map(|(_, _, mount)| (mount.origin, &mount.root, mount.kind.is_directory()))
+    let deleted = mounts.every_mount().filter(|(_, _, mount)| mount.deleted);
+    let mut names: Vec<_> = deleted
+        .map(|(_, _, m)| (m.origin, &m.root, m.kind.is_directory(), &m.former))
         .collect();
     names.sort_unstable_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(&b.0)));
     names.dedup();
-    for (origin, name, directory) in names {
+    if !names.is_empty() {
+        // What a rename moves must not be a mountpoint of the namespace that it is made in.
+        steps.push(Step::ReturnToYard);
+    }
+    for (origin, name, directory, former) in names {
         let through = Slot::Helper(origin);
         steps.push(Step::Unlink {
             through,
             name: name.clone(),
+            former: former.clone(),
             directory,
         });
     }

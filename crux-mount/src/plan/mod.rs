@@ -4,10 +4,12 @@
 //! slots. Only the planner can make one; anyone can print, simulate or run it.
 
 mod create;
+mod lock;
 mod planner;
 mod propagate;
 mod step;
 
+pub use lock::{Held, settle_locks};
 pub use planner::{PlanError, attach_order, plan};
 pub use step::{Slot, Step};
 

@@ -5,9 +5,9 @@
 //! `propagate.rs` hold the others.
 
 use super::create::{self, Uses};
-use super::propagate;
 use super::{Plan, Slot, Step};
-use crux_image::mounts::{MountIndex, Mounts, Namespace, NamespaceIndex, OriginIndex};
+use super::{lock, propagate};
+use crux_image::mounts::{Lock, MountIndex, Mounts, Namespace, NamespaceIndex, OriginIndex};
 
 /// Why there is no plan for a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum PlanError {
     /// Removing a file of the host's is not ours to do.
     #[error("plan mount {}:{}: its root was deleted from an external file system", .0.0, .1.0)]
     DeletedExternal(NamespaceIndex, MountIndex),
+    /// It would not be found again once it is locked.
+    #[error("plan mount {}:{}: it cannot be locked to its place", .0.0, .1.0)]
+    Lock(NamespaceIndex, MountIndex),
 }
 
 /// How many mounts are made before they are attached.
@@ -49,6 +52,11 @@ pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
     let uses = Uses::of(mounts);
     let groups = propagate::Groups::of(mounts)?;
     let helpers = create::helpers(mounts, &uses, &groups)?;
+    for (at, namespace) in mounts.namespaces.iter().enumerate() {
+        if let Some(mount) = lock::unlockable(namespace).next() {
+            return Err(PlanError::Lock(at.into(), mount));
+        }
+    }
     let mut steps = Vec::new();
     create::sources(mounts, &uses, &helpers, &mut steps);
     steps.push(Step::EnterYard);
@@ -75,7 +83,7 @@ fn attach(
     helpers: &[bool],
     steps: &mut Vec<Step>,
 ) {
-    for wave in attach_order(namespace).chunks(WAVE) {
+    for wave in waves(lock::trees(namespace)) {
         // Only what is in one's own namespace can be cloned, so mounts are made in the yard.
         if matches!(
             steps.last(),
@@ -83,14 +91,29 @@ fn attach(
         ) {
             steps.push(Step::ReturnToYard);
         }
-        for &index in wave {
+        for &index in &wave {
             create::mount(mounts, (at, index), helpers, steps);
         }
+        steps.extend(lock::step(at, namespace, &wave));
         steps.push(Step::EnterNamespace { namespace: at });
-        for &index in wave {
-            steps.push(attachment(at, index, namespace));
+        // Those that are locked are on their parents already.
+        let loose = wave
+            .iter()
+            .filter(|index| namespace.mounts[index.at()].lock != Lock::Place);
+        steps.extend(loose.map(|&index| attachment(at, index, namespace)));
+    }
+}
+
+/// Trees, put together until they are enough.
+fn waves(trees: Vec<Vec<MountIndex>>) -> Vec<Vec<MountIndex>> {
+    let mut waves: Vec<Vec<MountIndex>> = Vec::new();
+    for tree in trees {
+        match waves.last_mut() {
+            Some(wave) if wave.len() + tree.len() <= WAVE => wave.extend(tree),
+            _ => waves.push(tree),
         }
     }
+    waves
 }
 
 fn attachment(at: NamespaceIndex, index: MountIndex, namespace: &Namespace) -> Step {

@@ -7,15 +7,19 @@
 
 use super::{PlanError, Slot, Step};
 use crux_image::mounts::{
-    GroupIndex, GroupLink, Master, MountIndex, Mounts, NamespaceIndex, OriginIndex, Propagation,
+    GroupIndex, GroupLink, Lock, Master, MountIndex, Mounts, NamespaceIndex, OriginIndex,
+    Propagation,
 };
 use crux_image::path::RelPath;
+use std::collections::HashSet;
 
 /// A mount that takes part, as a member or as a slave.
 #[derive(Clone, Copy)]
 struct Member {
     at: (NamespaceIndex, MountIndex),
     origin: OriginIndex,
+    /// Whether something is locked onto it.
+    holds: bool,
 }
 
 impl Member {
@@ -44,10 +48,13 @@ impl Groups {
     pub(super) fn of(mounts: &Mounts) -> Result<Self, PlanError> {
         let mut members = vec![Vec::new(); mounts.groups.len()];
         let mut slaves = vec![Vec::new(); mounts.groups.len()];
+        let locked = mounts.every_mount().filter(|(.., m)| m.lock == Lock::Place);
+        let holders: HashSet<_> = locked.map(|(ns, _, m)| (ns, m.parent)).collect();
         for (ns, index, mount) in mounts.every_mount() {
             let member = Member {
                 at: (ns, index),
                 origin: mount.origin,
+                holds: holders.contains(&(ns, Some(index))),
             };
             match mount.propagation {
                 Propagation::Shared(group) => members[group.at()].push(member),
@@ -120,6 +127,11 @@ fn root_of(mounts: &Mounts, member: Member) -> &RelPath {
     &mounts.namespaces[member.at.0.at()].mounts[member.at.1.at()].root
 }
 
+fn is_moved(mounts: &Mounts, member: Member) -> bool {
+    let mount = &mounts.namespaces[member.at.0.at()].mounts[member.at.1.at()];
+    mount.former.is_some()
+}
+
 /// The member that shows all that joins, or else a clone of the helper that does.
 fn carrier(
     mounts: &Mounts,
@@ -142,9 +154,16 @@ fn carrier(
                 own: member.origin,
             });
         }
-        widest = widest.common_ancestor(root);
+        // By then a deleted root has been moved to where it was: only the whole contains it and others.
+        widest = match *root == widest {
+            true => widest,
+            false if is_moved(mounts, *member) || is_moved(mounts, first) => RelPath::root(),
+            false => widest.common_ancestor(root),
+        };
     }
-    let shows_all = |m: &&Member| m.origin == first.origin && *root_of(mounts, **m) == widest;
+    // KERNEL: no group spreads from a mount that something is locked onto (`do_set_group`).
+    let shows_all =
+        |m: &&Member| m.origin == first.origin && *root_of(mounts, **m) == widest && !m.holds;
     let slot = members
         .iter()
         .find(shows_all)
@@ -184,12 +203,13 @@ fn masters_first(mounts: &Mounts) -> Vec<GroupIndex> {
 
 /// The steps of this phase.
 pub(super) fn steps(mounts: &Mounts, groups: &Groups, steps: &mut Vec<Step>) {
-    // The attach phase ended in the last namespace.
+    // The attach phase ended in the last namespace, the removal of names in the yard.
     let last = NamespaceIndex::from(mounts.namespaces.len() - 1);
-    let mut phase = Phase {
-        steps,
-        place: Place::Namespace(last),
+    let place = match steps.last() {
+        Some(Step::Unlink { .. }) => Place::Yard,
+        _ => Place::Namespace(last),
     };
+    let mut phase = Phase { steps, place };
     for &group in &groups.order {
         phase.group(mounts, groups, group);
     }

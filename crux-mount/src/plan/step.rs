@@ -8,6 +8,7 @@
 //! the yard; everything is private and detached, or attached flat as a helper),
 //! attach (in each namespace of the container), propagate.
 
+use super::Held;
 use crux_image::mounts::{GroupIndex, MountAttributes, MountIndex, NamespaceIndex, OriginIndex};
 use crux_image::path::RelPath;
 use serde::{Deserialize, Serialize};
@@ -113,13 +114,26 @@ pub enum Step {
         /// Where, relative to the parent's root.
         at: RelPath,
     },
+    /// In the yard: put mounts that the owner of `namespace` is not to change onto each other,
+    /// copy the yard for that user namespace, whereby the kernel locks each to its parent and the
+    /// flags of all, and take clones of the copies in their place: detached trees.
+    Lock {
+        /// Whose mounts they are.
+        namespace: NamespaceIndex,
+        /// Which, parents first.
+        held: Vec<Held>,
+    },
     /// Unlink what `through` shows at `name`: the root of a mount that was deleted
-    /// after it had been mounted. `through` is a helper.
+    /// after it had been mounted. `through` is a helper. What is unlinked keeps the name that
+    /// it had last, so it is first given `former`: directories that this takes are made for the
+    /// moment, what stands in the way is put aside for it.
     Unlink {
         /// A helper that shows the name.
         through: Slot,
         /// What to unlink, relative to the helper's root.
         name: RelPath,
+        /// The name that mountinfo goes on showing, if that is known.
+        former: Option<RelPath>,
         /// Whether it is a directory.
         directory: bool,
     },
@@ -195,10 +209,31 @@ impl fmt::Display for Step {
             Self::Unlink {
                 through,
                 name,
+                former,
                 directory,
             } => {
                 let what = if *directory { "directory" } else { "file" };
-                write!(f, "remove the {what} {name} of {through}")
+                write!(f, "remove the {what} {name} of {through}")?;
+                match former {
+                    Some(former) => write!(f, ", by the name {former}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Lock { namespace, held } => {
+                write!(
+                    f,
+                    "lock, as the owner of namespace {} has them:",
+                    namespace.0
+                )?;
+                held.iter().enumerate().try_for_each(|(at, held)| {
+                    let comma = if at > 0 { "," } else { "" };
+                    match &held.onto {
+                        Some((parent, at)) => {
+                            write!(f, "{comma} {} to {at} of {parent}", held.mount)
+                        }
+                        None => write!(f, "{comma} {}", held.mount),
+                    }
+                })
             }
             Self::SetGroup { from, to } => write!(f, "give {to} the propagation of {from}"),
             Self::MakeShared { mount } => write!(f, "make {mount} shared"),

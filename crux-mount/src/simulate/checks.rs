@@ -100,9 +100,10 @@ impl<'a> Run<'a> {
 
     pub(super) fn detached(&mut self, slot: Slot) -> Result<MountId, Rule> {
         let mount = self.slots.get(slot)?;
-        match self.kernel.get(mount).place {
-            None => Ok(mount),
-            Some(_) => Err(Rule::Attached(slot)),
+        let state = self.kernel.get(mount);
+        match state.place.is_none() && state.parent.is_none() {
+            true => Ok(mount),
+            false => Err(Rule::Attached(slot)),
         }
     }
 

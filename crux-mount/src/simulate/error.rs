@@ -170,6 +170,15 @@ pub enum Rule {
     /// The last phase has begun.
     #[error("a mount of the container is shared or a slave: it is too late for this step")]
     TooLate,
+    /// Only for another user namespace the kernel locks anything.
+    #[error("namespace {} belongs to no user namespace that could be kept from anything", .0.0)]
+    NobodyToLockFor(NamespaceIndex),
+    /// Private mounts are locked, each once.
+    #[error("{0} is locked already, or is not private any more")]
+    LockedTwice(Slot),
+    /// What is locked to its place is locked to a mount that was locked before, and not onto its root.
+    #[error("{0} cannot be locked there")]
+    LockedToNothing(Slot),
     /// `EBUSY`, or in another namespace a silent unmount.
     #[error("something is mounted on {0}")]
     MountedOn(RelPath),
@@ -191,6 +200,9 @@ pub enum Rule {
     /// `EINVAL`: `MOVE_MOUNT_SET_GROUP` from a narrower mount.
     #[error("the root of the source does not contain the root of the target")]
     NarrowerSource,
+    /// `EINVAL`: `MOVE_MOUNT_SET_GROUP` from a mount with others locked onto it.
+    #[error("something is locked onto the source, in what the target shows")]
+    LockedChildren,
     /// `EINVAL`: `MOVE_MOUNT_SET_GROUP` onto a shared mount or a slave.
     #[error("the target is not private")]
     TargetNotPrivate,

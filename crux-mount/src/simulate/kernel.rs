@@ -6,7 +6,7 @@
 
 use super::Place;
 use super::groups::{GroupId, Groups};
-use crux_image::mounts::{MountAttributes, OriginIndex};
+use crux_image::mounts::{Lock, MountAttributes, OriginIndex};
 use crux_image::path::RelPath;
 use std::collections::HashMap;
 
@@ -44,6 +44,8 @@ pub(super) struct MountState<'a> {
     pub(super) superblock: Superblock,
     pub(super) origin: OriginIndex,
     pub(super) root: Shown,
+    /// Where its root is by now, if that was moved.
+    moved: Option<RelPath>,
     /// `None` while it is detached.
     pub(super) place: Option<Place>,
     pub(super) parent: Option<(MountId, &'a RelPath)>,
@@ -52,6 +54,7 @@ pub(super) struct MountState<'a> {
     /// Of a mount without a group; the master of a group is in [`Groups`].
     master: Option<GroupId>,
     pub(super) unbindable: bool,
+    pub(super) lock: Lock,
     children: HashMap<&'a [u8], MountId>,
 }
 
@@ -75,6 +78,8 @@ pub(super) enum Refusal {
     OtherSuperblock,
     /// `EINVAL`
     NarrowerSource,
+    /// `EINVAL`
+    LockedChildren,
     /// `EINVAL`
     TargetNotPrivate,
     /// `EINVAL`
@@ -118,12 +123,14 @@ impl<'a> Kernel<'a> {
             superblock,
             origin,
             root,
+            moved: None,
             place: None,
             parent: None,
             attributes,
             group: None,
             master: None,
             unbindable: false,
+            lock: Lock::Free,
             children: HashMap::new(),
         })
     }
@@ -186,12 +193,14 @@ impl<'a> Kernel<'a> {
             superblock: source.superblock,
             origin: source.origin,
             root: shown,
+            moved: source.moved.clone(),
             place: None,
             parent: None,
             attributes: source.attributes,
             group: source.group,
             master: source.master,
             unbindable: false,
+            lock: Lock::Free,
             children: HashMap::new(),
         };
         if let Some(group) = clone.group {
@@ -223,14 +232,38 @@ impl<'a> Kernel<'a> {
         let bytes = target.at.as_bytes();
         self.mounts[target.parent.0].children.insert(bytes, id);
         self.mounts[id.0].parent = Some((target.parent, target.at));
-        self.mounts[id.0].place = place;
+        self.go(id, place);
         Ok(())
     }
 
     /// Puts a mount into a namespace with no parent that a plan could name: the
     /// root of a namespace, a helper in the yard, a mount of the host's.
     pub(super) fn put(&mut self, id: MountId, place: Place) {
-        self.mounts[id.0].place = Some(place);
+        self.go(id, Some(place));
+    }
+
+    /// What is on a mount goes where it goes.
+    fn go(&mut self, id: MountId, place: Option<Place>) {
+        let mut open = vec![id];
+        while let Some(mount) = open.pop() {
+            self.mounts[mount.0].place = place;
+            open.extend(self.mounts[mount.0].children.values());
+        }
+    }
+
+    /// Notes that a file of an origin was moved: mounts of it show the same, elsewhere.
+    pub(super) fn move_roots(&mut self, origin: OriginIndex, from: &RelPath, to: &RelPath) {
+        let is_there = |root: &Shown| matches!(root, Shown::Within(root) if root == from);
+        let mounts = self.mounts.iter_mut();
+        for mount in mounts.filter(|mount| mount.origin == origin && is_there(&mount.root)) {
+            mount.moved = Some(to.clone());
+        }
+    }
+
+    /// What a copy of a mount namespace for another user namespace does to a mount
+    /// (`lock_mnt_tree`), and a clone of the copy to the top of a tree.
+    pub(super) fn lock(&mut self, id: MountId, lock: Lock) {
+        self.mounts[id.0].lock = lock;
     }
 
     /// `MOVE_MOUNT_SET_GROUP`. Of an unbindable target only becoming shared clears that.
@@ -241,6 +274,9 @@ impl<'a> Kernel<'a> {
         }
         if !contains(source, target) {
             return Err(Refusal::NarrowerSource);
+        }
+        if self.holds_within(from, &target.root) {
+            return Err(Refusal::LockedChildren);
         }
         if !self.is_private(to) {
             return Err(Refusal::TargetNotPrivate);
@@ -257,6 +293,19 @@ impl<'a> Kernel<'a> {
             self.groups.join(group);
         }
         Ok(())
+    }
+
+    /// Whether something is locked onto a mount beneath a part of what it shows.
+    fn holds_within(&self, id: MountId, part: &Shown) -> bool {
+        let holder = self.get(id);
+        let (Shown::Within(root), Shown::Within(part)) = (&holder.root, part) else {
+            return false;
+        };
+        let mut children = holder.children.values().map(|child| self.get(*child));
+        children.any(|child| {
+            let at = child.parent.as_ref().map(|(_, at)| root.join(at));
+            child.lock == Lock::Place && at.is_some_and(|at| at.is_beneath(part))
+        })
     }
 
     /// `MS_SHARED`: a new group, tied to the mount's master; no change within a group.
@@ -319,6 +368,8 @@ fn contains(outer: &MountState<'_>, inner: &MountState<'_>) -> bool {
     match (&outer.root, &inner.root) {
         (Shown::Around, _) => true,
         (Shown::Within(outer_root), Shown::Within(inner_root)) => {
+            let outer_root = outer.moved.as_ref().unwrap_or(outer_root);
+            let inner_root = inner.moved.as_ref().unwrap_or(inner_root);
             outer.origin == inner.origin && inner_root.is_beneath(outer_root)
         }
         (Shown::Within(_), Shown::Around) => false,

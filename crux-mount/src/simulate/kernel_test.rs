@@ -291,6 +291,7 @@ fn errno(refusal: Refusal) -> Errno {
         Refusal::Unbindable
         | Refusal::OtherSuperblock
         | Refusal::NarrowerSource
+        | Refusal::LockedChildren
         | Refusal::TargetNotPrivate
         | Refusal::SourcePrivate => Errno::INVAL,
     }

@@ -8,7 +8,7 @@ use super::run::Run;
 use super::{Place, Rule};
 use crate::plan::Slot;
 use crux_image::mounts::{
-    GroupIndex, GroupLink, Master, Mount, MountAttributes, MountIndex, Mounts, Namespace,
+    GroupIndex, GroupLink, Lock, Master, Mount, MountAttributes, MountIndex, Mounts, Namespace,
     NamespaceIndex, PeerGroup, Propagation,
 };
 use crux_image::path::RelPath;
@@ -86,6 +86,7 @@ impl Reader<'_> {
         let Shown::Within(root) = &state.root else {
             return Err(Rule::UnknownPart(state.origin));
         };
+        let recorded = &self.run.image.namespaces[ns.at()].mounts[at.at()];
         let parent = state.parent.as_ref();
         let file = self.run.files.get(state.origin, root);
         Ok(Mount {
@@ -94,17 +95,20 @@ impl Reader<'_> {
             origin: state.origin,
             root: root.clone(),
             deleted: file.is_some_and(|file| file.unlinked),
+            former: self.run.former.get(&(state.origin, root.clone())).cloned(),
             // A part that no mount of the image shows: the roots differ as well.
-            kind: file.map_or(
-                self.run.image.namespaces[ns.at()].mounts[at.at()].kind,
-                |f| f.kind,
-            ),
+            kind: file.map_or(recorded.kind, |f| f.kind),
             attributes: match state.attributes {
                 Attributes::Set(attributes) => attributes.clone(),
                 Attributes::Default => MountAttributes::default(),
                 Attributes::OfTheHost => return Err(Rule::ForeignAttributes(slot)),
             },
             propagation,
+            lock: match (state.lock, recorded.lock) {
+                // That it once was locked to its place is a fact of the image.
+                (Lock::Flags, Lock::Lost) => Lock::Lost,
+                (lock, _) => lock,
+            },
         })
     }
 

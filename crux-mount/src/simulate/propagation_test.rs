@@ -177,6 +177,7 @@ fn nothing_is_attached_once_a_mount_of_the_container_is_shared() {
     let unlink = Step::Unlink {
         through: HELPER,
         name: path("gone"),
+        former: None,
         directory: true,
     };
     assert_eq!(late(unlink), Rule::TooLate);

@@ -364,6 +364,7 @@ fn unlink(name: &str, directory: bool) -> Step {
     Step::Unlink {
         through: HELPER,
         name: path(name),
+        former: None,
         directory,
     }
 }
@@ -399,6 +400,7 @@ fn only_what_can_be_unlinked_is() {
     let through = Step::Unlink {
         through: ROOT,
         name: path("gone"),
+        former: None,
         directory: true,
     };
     assert_eq!(broken(attached(), vec![through]), Rule::WrongSlot(ROOT));
@@ -435,6 +437,7 @@ fn nothing_is_unlinked_from_a_read_only_superblock() {
     let unlink = Step::Unlink {
         through: helper,
         name,
+        former: None,
         directory: true,
     };
     assert_eq!(broken(vec![create], vec![unlink]), Rule::ReadOnly(helper));

@@ -7,9 +7,10 @@ use super::files::Files;
 use super::kernel::{Attributes, Kernel, MountId, Refusal, Shown};
 use super::slots::Slots;
 use super::{Place, Rule};
-use crate::plan::{Slot, Step};
-use crux_image::mounts::{MountAttributes, Mounts, NamespaceIndex, OriginIndex, OwnFsType};
+use crate::plan::{Held, Slot, Step};
+use crux_image::mounts::{Lock, MountAttributes, Mounts, NamespaceIndex, OriginIndex, OwnFsType};
 use crux_image::path::RelPath;
+use std::collections::HashMap;
 
 /// How far a namespace of the container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) struct Run<'a> {
     superblocks_made: Vec<bool>,
     helpers_attached: usize,
     pub(super) propagation: Propagation,
+    /// The names that deleted files keep.
+    pub(super) former: HashMap<(OriginIndex, RelPath), RelPath>,
 }
 
 impl<'a> Run<'a> {
@@ -52,6 +55,7 @@ impl<'a> Run<'a> {
             superblocks_made: vec![false; image.origins.len()],
             helpers_attached: 0,
             propagation: Propagation::None,
+            former: HashMap::new(),
         }
     }
 
@@ -69,13 +73,16 @@ impl<'a> Run<'a> {
             Step::ReturnToYard => self.return_to_yard(),
             Step::AttachRoot { mount } => self.attach_root(*mount),
             Step::Attach { mount, parent, at } => self.attach(*mount, *parent, at),
+            Step::Lock { namespace, held } => self.lock(*namespace, held),
             Step::Unlink {
                 through,
                 name,
+                former,
                 directory,
             } => self.unlink(
                 *through,
                 name,
+                former.as_ref(),
                 if *directory {
                     Removal::Rmdir
                 } else {
@@ -208,6 +215,60 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The copies that take the place of the mounts differ from them in nothing else.
+    fn lock(&mut self, namespace: NamespaceIndex, held: &'a [Held]) -> Result<(), Rule> {
+        self.must_be_in(Place::Yard, "the yard")?;
+        self.must_not_propagate_yet()?;
+        let owner = self.image.namespaces.get(namespace.at());
+        let owner = owner.ok_or(Rule::NoSuchNamespace(namespace))?.owner;
+        if owner.is_none() {
+            return Err(Rule::NobodyToLockFor(namespace));
+        }
+        self.helpers_attached += 1;
+        for Held { mount: slot, onto } in held {
+            self.must_belong(*slot, namespace)?;
+            let mount = self.detached(*slot)?;
+            if self.kernel.get(mount).lock != Lock::Free || !self.kernel.is_private(mount) {
+                return Err(Rule::LockedTwice(*slot));
+            }
+            self.kernel.lock(mount, Lock::Flags);
+            if let Some((onto, at)) = onto {
+                self.hold(*slot, mount, *onto, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a mount onto one that was locked before it, where it is found again.
+    fn hold(
+        &mut self,
+        slot: Slot,
+        mount: MountId,
+        onto: Slot,
+        at: &'a RelPath,
+    ) -> Result<(), Rule> {
+        let parent = self.slots.get(onto)?;
+        if self.kernel.get(parent).place.is_some() {
+            return Err(Rule::Attached(onto));
+        }
+        if at.is_root() || self.kernel.get(parent).lock == Lock::Free || parent == mount {
+            return Err(Rule::LockedToNothing(slot));
+        }
+        self.must_lead_somewhere(onto, parent, at)?;
+        let crosses = |_| Rule::CrossesMount {
+            mount: onto,
+            path: at.clone(),
+        };
+        let target = self.kernel.target(parent, at).map_err(crosses)?;
+        let (origin, beneath) = self.beneath(target.parent, target.at)?;
+        self.kinds_must_fit(slot, mount, origin, &beneath)?;
+        let attached = self.kernel.attach(mount, target);
+        attached.map_err(|_| Rule::WouldPropagate(onto))?;
+        self.kernel.lock(mount, Lock::Place);
+        self.files.mount_on(origin, &beneath);
+        Ok(())
+    }
+
     // Attach.
 
     fn enter_namespace(&mut self, namespace: NamespaceIndex) -> Result<(), Rule> {
@@ -275,7 +336,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn unlink(&mut self, through: Slot, name: &RelPath, removal: Removal) -> Result<(), Rule> {
+    fn unlink(
+        &mut self,
+        through: Slot,
+        name: &RelPath,
+        former: Option<&RelPath>,
+        removal: Removal,
+    ) -> Result<(), Rule> {
         self.must_not_propagate_yet()?;
         if !matches!(through, Slot::Helper(_)) {
             return Err(Rule::WrongSlot(through));
@@ -284,7 +351,9 @@ impl<'a> Run<'a> {
         self.must_lead_somewhere(through, helper, name)?;
         self.must_be_writable(through, helper)?;
         let (origin, path) = self.beneath(helper, name)?;
-        if path.is_root() || name.is_root() {
+        // Nothing of the host's is removed, whoever has made the plan.
+        self.own(origin)?;
+        if path.is_root() || name.is_root() || former.is_some_and(RelPath::is_root) {
             return Err(Rule::UnlinkRoot);
         }
         if let Some(file) = self.files.get(origin, &path) {
@@ -299,6 +368,10 @@ impl<'a> Run<'a> {
             }
         }
         self.files.unlink(origin, &path);
+        if let Some(former) = former {
+            self.kernel.move_roots(origin, &path, former);
+            self.former.insert((origin, path), former.clone());
+        }
         Ok(())
     }
 
@@ -312,6 +385,7 @@ impl<'a> Run<'a> {
             .map_err(|refusal| match refusal {
                 Refusal::OtherSuperblock => Rule::OtherSuperblock,
                 Refusal::NarrowerSource => Rule::NarrowerSource,
+                Refusal::LockedChildren => Rule::LockedChildren,
                 Refusal::TargetNotPrivate => Rule::TargetNotPrivate,
                 _ => Rule::SourcePrivate,
             })?;

@@ -65,6 +65,8 @@ pub(super) fn recorded(at: &str, root: &str, kind: FileKind) -> Mount {
         origin: TMPFS,
         root: path(root),
         deleted: false,
+        former: None,
+        lock: crux_image::mounts::Lock::Free,
         kind,
         attributes: MountAttributes::default(),
         propagation: Propagation::Private,

@@ -5,6 +5,7 @@
 
 use super::error::{SysError, call};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::thread::LinkNameSpaceType;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -72,6 +73,28 @@ pub fn umount_dot_detach() -> Result<(), SysError> {
 /// it. `process` is this thread's directory in /proc: only a magic link leads to a file for sure.
 /// It changes the working directory.
 pub fn umount_file_detach(process: BorrowedFd<'_>, mount: &OwnedFd) -> Result<(), SysError> {
+    umount_file(process, mount, UnmountFlags::DETACH, "MNT_DETACH")
+}
+
+/// Whether a mount is locked to the one that it is on (umount2(2) with `MNT_EXPIRE`, which marks the
+/// mount, and unmounts none that was not marked before). Not for a process's root directory; of a
+/// mount of the caller's namespace alone. It changes the working directory.
+pub fn is_locked_in_place(process: BorrowedFd<'_>, mount: &OwnedFd) -> Result<bool, SysError> {
+    match umount_file(process, mount, UnmountFlags::EXPIRE, "MNT_EXPIRE") {
+        Ok(()) => Ok(false),
+        Err(error) if matches!(error.errno(), Errno::BUSY | Errno::AGAIN) => Ok(false),
+        // KERNEL: `can_umount` asks for the lock before anything that is said of expiring.
+        Err(error) if error.errno() == Errno::INVAL => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn umount_file(
+    process: BorrowedFd<'_>,
+    mount: &OwnedFd,
+    how: UnmountFlags,
+    shown: &str,
+) -> Result<(), SysError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let descriptors =
         rustix::fs::openat(process, c"fd", flags, Mode::empty()).map_err(call(|| {
@@ -79,8 +102,8 @@ pub fn umount_file_detach(process: BorrowedFd<'_>, mount: &OwnedFd) -> Result<()
         }))?;
     fchdir(&descriptors)?;
     let name = mount.as_raw_fd().to_string();
-    rustix::mount::unmount(name.as_str(), UnmountFlags::DETACH).map_err(call(|| {
-        format!("umount2(\"/proc/thread-self/fd/{name}\", MNT_DETACH)")
+    rustix::mount::unmount(name.as_str(), how).map_err(call(|| {
+        format!("umount2(\"/proc/thread-self/fd/{name}\", {shown})")
     }))
 }
 

@@ -71,6 +71,22 @@ pub fn clone_beneath(dir: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, Sys
     }
 }
 
+/// The mount that is on top at `at` beneath `dir`, its root: only the last name crosses a mount.
+/// `ENOENT` also means that nothing is mounted there.
+pub fn open_on(dir: BorrowedFd<'_>, at: &RelPath) -> Result<OwnedFd, SysError> {
+    let described = || format!("openat({}, \"{at}\", O_PATH)", dir.as_raw_fd());
+    let missing = || SysError::new(described(), Errno::NOENT);
+    let (above, last) = at.split_last().ok_or_else(missing)?;
+    let above = open_beneath(dir, &above, Open::Directory)?;
+    let flags = Open::Any.flags();
+    let found = rustix::fs::openat(&above, last, flags, Mode::empty()).map_err(call(described))?;
+    let stat = statx(&found)?;
+    match stat.is_mount_root && stat.mount != statx(&above)?.mount {
+        true => Ok(found),
+        false => Err(missing()),
+    }
+}
+
 /// The first piece of at most `limit` bytes that ends at a component, and what follows it. A
 /// component has at most 255 bytes, so a piece is never empty.
 fn split_chunk(path: &[u8], limit: usize) -> Option<(&[u8], &[u8])> {

@@ -25,6 +25,8 @@ fn mount(parent: Option<u32>, at: &str, origin: u32, propagation: Propagation) -
         origin: OriginIndex(origin),
         root: RelPath::root(),
         deleted: false,
+        former: None,
+        lock: crux_image::mounts::Lock::Free,
         kind: FileKind::Directory,
         attributes: MountAttributes::default(),
         propagation,

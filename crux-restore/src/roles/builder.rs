@@ -129,7 +129,7 @@ fn build(
     let mut exit = Exit::Undone;
     let mut fill = |own: &OwnFileSystem, root: BorrowedFd<'_>| match own.contents {
         Contents::Tree(section) => fill_tree(root, section, contents.as_mut(), &mut exit),
-        Contents::Kernel | Contents::Terminals(_) => Ok(()),
+        Contents::Kernel | Contents::Terminals(_) | Contents::Queues(_) => Ok(()),
     };
     let setup = Setup {
         mounts: &mounts,

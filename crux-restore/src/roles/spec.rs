@@ -232,6 +232,8 @@ pub fn builder_filter() -> Filter {
         libc::SYS_statx,
         libc::SYS_symlinkat,
         libc::SYS_unlinkat,
+        libc::SYS_renameat2,
+        libc::SYS_mq_open,
         libc::SYS_utimensat,
         // Who it is, and processes for single steps.
         libc::SYS_capget,

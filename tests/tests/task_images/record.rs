@@ -80,6 +80,8 @@ fn mounts() -> Mounts {
         origin: 0.into(),
         root: RelPath::root(),
         deleted: false,
+        former: None,
+        lock: crux_image::mounts::Lock::Free,
         kind: FileKind::Directory,
         attributes: crux_image::mounts::MountAttributes::default(),
         propagation: Propagation::Private,

@@ -6,7 +6,7 @@ mod tables;
 use super::*;
 use crux_image::mounts::{
     Contents, External, ExternalRole, FileKind, KernelFs, Master, NamespaceContext, Origin,
-    OriginIndex, OwnFsType, Propagation, Wish,
+    OriginIndex, OwnFsType, Propagation, Queue, Wish,
 };
 use crux_mount::ids::MountId;
 use crux_mount::mountinfo::{Entry, parse};
@@ -428,8 +428,24 @@ fn file_systems_that_must_be_empty_are_looked_into() {
         own_types(&judge(&seen, &auto()).unwrap()),
         [OwnFsType::Mqueue, OwnFsType::Bpf]
     );
-    seen.roots.get_mut(&MountId(11)).unwrap().fill = Fill::Filled;
     seen.roots.get_mut(&MountId(12)).unwrap().fill = Fill::Filled;
+    assert_eq!(causes(&seen, &auto()).len(), 1);
+    let mut queue = SeenQueue {
+        queue: Queue {
+            name: b"q".to_vec(),
+            uid: 0,
+            gid: 0,
+            mode: 0o600,
+            messages: 10,
+            length: 8192,
+        },
+        waiting: 0,
+    };
+    let device = seen.container[0].table[1].device;
+    seen.queues.insert(device, vec![queue.clone()]);
+    assert_eq!(causes(&seen, &auto()).len(), 1);
+    queue.waiting = 3;
+    seen.queues.insert(device, vec![queue]);
     assert_eq!(causes(&seen, &auto()).len(), 2);
     // Queues of an ipc namespace that is the dumper's own stay where they are.
     seen.host_ipc = NamespaceId(8);

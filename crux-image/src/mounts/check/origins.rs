@@ -4,14 +4,16 @@
 
 use super::{Place, Rule};
 use crate::mounts::{
-    Contents, External, ExternalRole, FsOption, Mounts, MountsError, Origin, OwnFileSystem,
-    OwnFsType, Terminal, Wish,
+    Contents, External, ExternalRole, FsOption, Mounts, MountsError, NamespaceContext, Origin,
+    OwnFileSystem, OwnFsType, Queue, Terminal, Wish,
 };
-use crate::path::{Escaped, PATH_LIMIT, is_printable};
+use crate::path::{Escaped, PATH_LIMIT, RelPath, is_printable};
 use std::collections::HashSet;
 
 const OPTION_LIMIT: usize = 4096;
 const TERMINAL_LIMIT: usize = 1 << 20;
+/// The kernel's own limit (`HARD_QUEUESMAX`, linux/ipc_namespace.h).
+const QUEUE_LIMIT: usize = 1024;
 
 pub(super) fn check(mounts: &Mounts) -> Result<(), MountsError> {
     let mut names = HashSet::new();
@@ -109,7 +111,31 @@ fn check_contents(own: &OwnFileSystem) -> Result<(), Rule> {
             .map(|_| ())
             .ok_or(Rule::ContentsRange),
         (Contents::Terminals(terminals), T::Devpts) => check_terminals(terminals),
+        // Never in the ipc namespace of whoever restores.
+        (Contents::Queues(queues), T::Mqueue) if own.context != NamespaceContext::Caller => {
+            check_queues(queues)
+        }
         (_, other) => Err(Rule::ContentsKind(other.name())),
+    }
+}
+
+fn check_queues(queues: &[Queue]) -> Result<(), Rule> {
+    if queues.len() > QUEUE_LIMIT {
+        let count = queues.len();
+        return Err(Rule::TooMany {
+            what: "queues",
+            count,
+            limit: QUEUE_LIMIT,
+        });
+    }
+    let names: HashSet<&[u8]> = queues.iter().map(|queue| queue.name.as_slice()).collect();
+    let is_name = |name: &[u8]| {
+        RelPath::new(name).is_ok_and(|path| !path.is_root() && path.components().count() == 1)
+    };
+    match names.len() < queues.len() || queues.iter().any(|q| q.mode > 0o7777 || !is_name(&q.name))
+    {
+        true => Err(Rule::Queue),
+        false => Ok(()),
     }
 }
 

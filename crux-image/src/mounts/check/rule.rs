@@ -96,6 +96,12 @@ pub enum Rule {
     PartOfFile,
     #[error("the root of a file system cannot be deleted")]
     DeletedRoot,
+    #[error("it has the former name of a deleted root, which it does not show")]
+    FormerName,
+    #[error("it is locked, in a namespace that belongs to no user namespace of its own")]
+    LockWithoutOwner,
+    #[error("it is locked to a mount that is not locked itself, or to none")]
+    LockedToNothing,
     #[error("its path is longer than 1 MiB")]
     PathTooLong,
     #[error("the paths of all mounts together are longer than 1 GiB")]
@@ -128,6 +134,8 @@ pub enum Rule {
     ContentsKind(&'static str),
     #[error("its contents are beyond the end of any file")]
     ContentsRange,
+    #[error("a queue is listed twice, or has a name or mode bits that no queue has")]
+    Queue,
     #[error("a terminal is listed twice or has mode bits that do not exist")]
     Terminal,
 }

@@ -3,7 +3,7 @@
 //! Kind: pure.
 
 use super::{Place, Rule, check_map, in_range};
-use crate::mounts::{FileKind, Mount, Mounts, MountsError, Namespace, Origin};
+use crate::mounts::{FileKind, Lock, Mount, Mounts, MountsError, Namespace, Origin};
 use crate::path::{Escaped, PATH_LIMIT};
 use std::collections::HashSet;
 
@@ -38,6 +38,7 @@ fn check_namespace(
     for (index, mount) in namespace.mounts.iter().enumerate() {
         let here = |rule: Rule| rule.at(place(at, index, mount));
         check_position(namespace, index, mount).map_err(here)?;
+        check_lock(namespace, mount).map_err(here)?;
         if !taken.insert((mount.parent, &mount.mountpoint)) {
             return Err(here(Rule::MountpointTaken));
         }
@@ -81,6 +82,20 @@ fn check_position(namespace: &Namespace, index: usize, mount: &Mount) -> Result<
     }
 }
 
+/// Only a user namespace locks, and only what came from outside is locked.
+fn check_lock(namespace: &Namespace, mount: &Mount) -> Result<(), Rule> {
+    if mount.lock != Lock::Free && namespace.owner.is_none() {
+        return Err(Rule::LockWithoutOwner);
+    }
+    let parent = mount.parent.map(|parent| &namespace.mounts[parent.at()]);
+    match mount.lock {
+        Lock::Place if parent.is_none_or(|parent| parent.lock == Lock::Free) => {
+            Err(Rule::LockedToNothing)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the mount shows of its origin.
 fn check_shown(mounts: &Mounts, mount: &Mount) -> Result<(), Rule> {
     in_range("origin", mount.origin.at(), mounts.origins.len())?;
@@ -92,6 +107,11 @@ fn check_shown(mounts: &Mounts, mount: &Mount) -> Result<(), Rule> {
         Origin::Own(_) => (FileKind::Directory, true),
         Origin::External(external) => (external.kind, false),
     };
+    if let Some(former) = &mount.former
+        && (former.is_root() || !own || !mount.deleted)
+    {
+        return Err(Rule::FormerName);
+    }
     match mount.root.is_root() {
         true if own && mount.deleted => Err(Rule::DeletedRoot),
         true if whole.is_directory() != mount.kind.is_directory() => Err(Rule::KindOfRoot),

@@ -24,6 +24,8 @@ pub(super) fn mounts() -> Mounts {
         origin: 0.into(),
         root: RelPath::root(),
         deleted: false,
+        former: None,
+        lock: crux_image::mounts::Lock::Free,
         kind: FileKind::Directory,
         attributes: Default::default(),
         propagation: Propagation::Private,
