@@ -3,8 +3,16 @@
 //! Kind: shell.
 
 use crate::cargo::{cargo, succeed};
+use crate::test::Tier;
 use anyhow::{Context as _, Result};
 use std::time::Instant;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only these tiers of the tests, all of them required
+    #[arg(long)]
+    tier: Vec<Tier>,
+}
 
 /// The steps, the quick ones first.
 const STEPS: [(&str, &[&str]); 5] = [
@@ -28,13 +36,17 @@ const STEPS: [(&str, &[&str]); 5] = [
     ),
 ];
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mut times = Vec::new();
     for (name, arguments) in STEPS {
         println!("=== {name}: cargo {}", arguments.join(" "));
         let step = Instant::now();
         let mut command = cargo(arguments);
+        if name == "tests" {
+            let tiers = options.tier.iter();
+            command.args(tiers.flat_map(|tier| ["--tier".to_owned(), tier.to_string()]));
+        }
         if name == "documentation" {
             command.env("RUSTDOCFLAGS", "-D warnings");
         }

@@ -49,7 +49,7 @@ enum Command {
     /// Check the rules of style that no compiler checks
     Tidy,
     /// Everything that has to pass before a change is merged
-    Ci,
+    Ci(ci::Options),
 }
 
 fn run(command: Command) -> Result<()> {
@@ -63,7 +63,7 @@ fn run(command: Command) -> Result<()> {
         Command::Install(options) => install::run(&options),
         Command::Deb(options) => deb::run(&options),
         Command::Tidy => tidy::run(),
-        Command::Ci => ci::run(),
+        Command::Ci(options) => ci::run(&options),
     }
 }
 
