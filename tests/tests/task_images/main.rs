@@ -141,7 +141,7 @@ fn root_who_is_killed_at_any_moment_leaves_no_task() {
     Lab::test(Setup::ROOT, |lab| {
         set_child_subreaper(Some(getpid()))?;
         let (images, options) = image(lab, &record()?)?;
-        for after in (0..60).map(|step| Duration::from_millis(step)) {
+        for after in (0..60).map(Duration::from_millis) {
             let mut running = lab.programs.restore_tasks(&images, &options)?;
             let start = Instant::now();
             while start.elapsed() < after {
