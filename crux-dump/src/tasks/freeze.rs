@@ -439,19 +439,22 @@ impl Frozen {
         Ok(())
     }
 
-    /// KERNEL: a thread that ends while it is traced is there until its tracer has waited for it; the
-    /// first of a process ends after the others, and the first process of a pid namespace after all in it.
+    /// KERNEL: a thread that ends while it is traced is there until its tracer has waited for it. The first
+    /// thread of a process ends after the others; in the first process of a pid namespace the last thread to
+    /// end, whichever that is, waits until nobody else has a number there. So they are taken as they come.
     fn reap(self) -> Result<(), TraceError> {
         let threads = self.held.into_iter().flat_map(|held| held.threads);
-        for thread in threads.collect::<Vec<_>>().into_iter().rev() {
-            let mut running = Running::attached(thread.tid());
-            loop {
-                running = match running.wait() {
-                    Ok(Waited::Ended(_)) => break,
-                    Ok(Waited::Stopped(stopped)) => stopped.resume(Resume::Continue, 0)?,
-                    Err(error) if error.is_gone() => break,
-                    Err(error) => return Err(error),
-                };
+        let mut left: HashSet<Tid> = threads.map(|thread| thread.tid()).collect();
+        while !left.is_empty() {
+            match crux_trace::wait_any()? {
+                Some((tid, Waited::Ended(_))) => {
+                    left.remove(&tid);
+                }
+                Some((_, Waited::Stopped(stopped))) => match stopped.resume(Resume::Continue, 0) {
+                    Err(error) if !error.is_gone() => return Err(error),
+                    _ => {}
+                },
+                None => break,
             }
         }
         Ok(())
