@@ -178,7 +178,7 @@ impl Container {
 
     /// Tells its program a line.
     pub fn say(&mut self, line: &str) -> Result<()> {
-        Ok(writeln!(self.input, "{line}")?)
+        Ok(self.input.write_all(format!("{line}\n").as_bytes())?)
     }
 
     /// The next line that its program says; an empty one if it has ended.

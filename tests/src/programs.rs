@@ -206,7 +206,8 @@ impl Running {
     /// Gives it a line to read.
     pub fn say(&mut self, line: &str) -> Result<()> {
         let pipe = self.child.stdin.as_mut().context("its input is closed")?;
-        Ok(writeln!(pipe, "{line}")?)
+        // In one write: who reads a byte and ends does not wait for the rest.
+        Ok(pipe.write_all(format!("{line}\n").as_bytes())?)
     }
 
     /// What it has printed so far.

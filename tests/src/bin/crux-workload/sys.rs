@@ -234,6 +234,27 @@ pub(crate) fn set_name(name: &std::ffi::CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// What it is.
+pub(crate) fn name() -> Vec<u8> {
+    let mut name = [0_u8; 16];
+    // SAFETY: the kernel writes 16 bytes, which live until the call returns.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    name.split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default()
+        .to_vec()
+}
+
+/// Whether the calling thread blocks a signal.
+pub(crate) fn is_blocked(signal: i32) -> bool {
+    // SAFETY: the set lives until the calls return; the kernel writes it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut set);
+        libc::sigismember(&set, signal) == 1
+    }
+}
+
 /// Blocks a signal in the calling thread.
 pub(crate) fn block(signal: i32) {
     // SAFETY: the set lives until the call returns; the kernel reads it.

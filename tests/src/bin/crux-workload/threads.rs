@@ -101,20 +101,7 @@ fn run(at: usize, each: &Each, turn: &(Mutex<u64>, Condvar)) {
 
 /// By what the kernel says of the thread.
 fn is_as_it_was(at: usize) -> bool {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let mut lines = status.lines();
-        lines
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    let blocked = u64::from_str_radix(&field("SigBlk:"), 16).unwrap_or(0);
-    let wanted = if at.is_multiple_of(3) {
-        1 << (nix::libc::SIGUSR2 - 1)
-    } else {
-        0
-    };
-    field("Name:") == format!("number {at}") && blocked == wanted
+    let name = format!("number {at}");
+    let blocked = sys::is_blocked(nix::libc::SIGUSR2);
+    sys::name() == name.as_bytes() && blocked == at.is_multiple_of(3)
 }
