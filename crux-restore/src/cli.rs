@@ -63,6 +63,26 @@ pub struct Options {
 }
 
 impl Options {
+    /// A restore of `images` that is granted all that the image names.
+    pub fn for_image(images: &Path) -> Self {
+        Self {
+            images: Some(images.to_owned()),
+            mounts_only: true,
+            detach: false,
+            pidfile: None,
+            leave_stopped: false,
+            root: Some("/".into()),
+            external: vec![External::Auto],
+            slave_mount_map: Vec::new(),
+            pin: None,
+            dry_run: false,
+            check: false,
+            time_limit: None,
+            json: false,
+            command: Vec::new(),
+        }
+    }
+
     /// The image directory, without which there is a usage error or a check.
     pub(crate) fn images(&self) -> &Path {
         self.images.as_deref().unwrap_or(Path::new(""))

@@ -19,7 +19,7 @@ use crate::{capabilities, host, report, tasks};
 use crux_image::directory::Members;
 use crux_image::member::MemberKind;
 use crux_mount::exec::Built;
-use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, Spec};
+use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, RoleError, Spec};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -153,6 +153,32 @@ fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
         Planned::Task => return Err(out_of_turn("planner")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The planner alone, in a process with nothing but its filter, as a restore starts it: what it
+/// answers to an image, or how it ended without an answer.
+pub fn plan_alone(
+    options: &Options,
+    members: &Members,
+) -> Result<Result<usize, Failure>, RoleError> {
+    let prepared = host::open_table().and_then(|host| {
+        let patience = options.time_limit.map_or(PATIENCE, Duration::from_secs);
+        start_planner(options, patience, None, &machine::observe()).map(|planner| (host, planner))
+    });
+    let (host, mut planner) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    planner.ready()?;
+    if let Err(failure) = send_image(&mut planner, Some(host.as_fd()), members.files()) {
+        return Ok(Err(failure));
+    }
+    let (answer, _) = planner.receive::<Answer<Planned>>(bound(TASK, 0))?;
+    Ok(match answer {
+        Err(refusal) => Err(refusal.into()),
+        Ok(Planned::Shown(text)) => Ok(text.len()),
+        Ok(Planned::Task) => Ok(planner.receive_bytes(bound(TASK, 0))?.len()),
+    })
 }
 
 struct Roles {

@@ -10,3 +10,5 @@ pub(crate) mod message;
 pub(crate) mod planner;
 pub mod spec;
 pub(crate) mod tracer;
+
+pub use planner::plan_here;

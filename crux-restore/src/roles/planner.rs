@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, GrantError};
 use crate::privilege::Outer;
 use crate::tasks::compile::{Machine, compile};
+use crate::tasks::machine;
 use crate::tasks::plan::TaskPlan;
 use crate::{host, report, tasks};
 use crux_image::contents::ContentsReader;
@@ -26,6 +27,7 @@ use crux_role::{Channel, ChannelError};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// More than any kernel lets one container have.
 const NAMESPACES: usize = 10_000;
@@ -69,6 +71,17 @@ pub(crate) fn work(
 const PROCESSES: usize = 1 << 20;
 
 type Compiled = Option<(Box<Tasks>, Box<TaskPlan>)>;
+
+/// The planner's whole job on an image up to the plan, in the calling process, as a restore
+/// with everything granted does it: for who feeds it hostile images. How many steps there are.
+pub fn plan_here(members: Members) -> Result<usize, Failure> {
+    let options = Options::for_image(Path::new("image"));
+    let host = host::open_table()?;
+    match planned(&options, &machine::observe(), members, Some(host))? {
+        Prepared::Task(task, ..) => Ok(task.steps.len()),
+        Prepared::Shown(text) => Ok(text.lines().count()),
+    }
+}
 
 enum Prepared {
     Shown(String),
@@ -153,7 +166,20 @@ fn prepare(
 ) -> Result<Prepared, Failure> {
     let kinds = image.members.iter().copied();
     let kinds = kinds.filter_map(MemberKind::from_number);
-    let members = Members::from_files(kinds.zip(files));
+    planned(
+        options,
+        machine,
+        Members::from_files(kinds.zip(files)),
+        host,
+    )
+}
+
+fn planned(
+    options: &Options,
+    machine: &Machine,
+    members: Members,
+    host: Option<OwnedFd>,
+) -> Result<Prepared, Failure> {
     let reader =
         ImageReader::from_members(members, options.images()).map_err(|error| refused(&error))?;
     let mounts = reader.mounts().map_err(|error| refused(&error))?;
