@@ -19,9 +19,13 @@ use std::fs::File;
 use std::io::{Cursor, Write as _};
 use std::os::fd::OwnedFd;
 
+/// What is done with bytes.
+#[allow(dead_code)]
+pub(crate) type Reader = fn(&[u8]);
+
 /// All of them, by name.
 #[allow(dead_code)]
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub(crate) const TARGETS: [(&str, Reader); 7] = [
     ("member", member),
     ("inventory", inventory),
     ("mounts", mounts),

@@ -25,8 +25,29 @@ pub struct Row {
     /// Whether crux can do without.
     pub need: Need,
     /// Calls to do without which is tested (`cargo xtask test --without CALL`).
-    pub calls: &'static [(&'static str, u32)],
+    pub calls: &'static [Call],
     find: fn(&Tried) -> State,
+}
+
+/// A system call, or one request of ioctl(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// What it is called.
+    pub name: &'static str,
+    /// As in `linux/unistd.h`.
+    pub number: u32,
+    /// The second argument, where only that is meant.
+    pub request: Option<u32>,
+}
+
+impl Call {
+    const fn all(name: &'static str, number: u32) -> Self {
+        Self {
+            name,
+            number,
+            request: None,
+        }
+    }
 }
 
 /// Whether crux can do without a feature.
@@ -121,7 +142,7 @@ pub const ROWS: &[Row] = &[
         used_for: "every path beneath a mount's root",
         without: "walked name by name with O_NOFOLLOW, the mount id compared at each",
         need: Need::Optional,
-        calls: &[("openat2", nr::__NR_openat2)],
+        calls: &[Call::all("openat2", nr::__NR_openat2)],
         find: |tried| Tried::plainly(tried.features.openat2),
     },
     Row {
@@ -137,10 +158,10 @@ pub const ROWS: &[Row] = &[
         name: "close_range",
         since: "5.9",
         used_for: "closing all descriptors that a process is not to have",
-        without: "each that /proc/self/fd lists is closed; for COMMAND each up to the limit is \
-                  marked close-on-exec",
+        without: "each that /proc/self/fd lists is closed, under Landlock each up to the limit; for \
+                  COMMAND each up to the limit is marked close-on-exec",
         need: Need::Optional,
-        calls: &[("close_range", nr::__NR_close_range)],
+        calls: &[Call::all("close_range", nr::__NR_close_range)],
         find: |_| Tried::plainly(sys::knows(nr::__NR_close_range)),
     },
     Row {
@@ -158,7 +179,10 @@ pub const ROWS: &[Row] = &[
         used_for: "the encoder makes files beneath the image directory only, the planner opens none",
         without: "their filters alone: the encoder can only make new files",
         need: Need::Optional,
-        calls: &[("landlock_create_ruleset", nr::__NR_landlock_create_ruleset)],
+        calls: &[Call::all(
+            "landlock_create_ruleset",
+            nr::__NR_landlock_create_ruleset,
+        )],
         find: |_| Tried::plainly(sys::has_landlock()),
     },
     Row {
@@ -204,8 +228,8 @@ pub const ROWS: &[Row] = &[
         without: "",
         need: Need::Optional,
         calls: &[
-            ("statmount", nr::__NR_statmount),
-            ("listmount", nr::__NR_listmount),
+            Call::all("statmount", nr::__NR_statmount),
+            Call::all("listmount", nr::__NR_listmount),
         ],
         find: |tried| Tried::plainly(tried.features.statmount && tried.features.listmount),
     },

@@ -14,6 +14,7 @@ mod packages;
 mod test;
 mod tidy;
 mod vm;
+mod without;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,6 +34,9 @@ enum Command {
     Demo,
     /// Run the tests of every tier that this machine can run
     Test(test::Options),
+    /// What runs a command on a kernel that lacks a call
+    #[command(hide = true)]
+    Without(without::Options),
     /// Run the privileged tests on other kernels, in virtual machines
     VmTest(vm::Options),
     /// What runs in such a machine
@@ -56,6 +60,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Demo => demo::run(),
         Command::Test(options) => test::run(&options),
+        Command::Without(options) => without::exec(&options),
         Command::VmTest(options) => vm::run(&options),
         Command::VmGuest => vm::guest::run(),
         Command::Bench(options) => bench::run(&options),

@@ -4,7 +4,7 @@
 //! and no prefix for those that need nothing.
 
 use crate::cargo::{cargo, has, succeed};
-use crate::{packages, vm};
+use crate::{packages, vm, without};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::fmt;
@@ -15,6 +15,10 @@ pub(crate) struct Options {
     /// Only this tier (may be given several times)
     #[arg(long)]
     tier: Vec<Tier>,
+    /// Tests of the root tier on a kernel that does not know CALL; "all": once for each call
+    /// that docs/kernel-features.md knows a way to do without
+    #[arg(long, value_name = "CALL|all", conflicts_with = "tier")]
+    without: Option<String>,
     /// Fail if a tier that was asked for cannot run (with CI=true: always)
     #[arg(long)]
     require: bool,
@@ -80,6 +84,9 @@ enum Outcome {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins"]))?;
+    if let Some(name) = &options.without {
+        return without::run(name);
+    }
     let tiers = match options.tier.as_slice() {
         [] => &Tier::ALL[..],
         chosen => chosen,
