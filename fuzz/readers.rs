@@ -72,7 +72,7 @@ pub(crate) fn mounts(bytes: &[u8]) {
     }
 }
 
-const VIVID: &[u8] = include_bytes!("../crux-image/tests/golden/v1/vivid/mounts.crux");
+const VIVID: &[u8] = include_bytes!("../crux-image/tests/golden/v2/vivid/mounts.crux");
 
 /// The record of tasks, of a container with these mounts.
 pub(crate) fn tasks(bytes: &[u8]) {

@@ -25,8 +25,8 @@ use std::path::Path;
 use std::process::Command;
 
 const GOLDEN: [&[u8]; 2] = [
-    include_bytes!("../../crux-image/tests/golden/v1/vivid/mounts.crux"),
-    include_bytes!("../../crux-image/tests/golden/v1/groups/mounts.crux"),
+    include_bytes!("../../crux-image/tests/golden/v2/vivid/mounts.crux"),
+    include_bytes!("../../crux-image/tests/golden/v2/groups/mounts.crux"),
 ];
 const TABLES: [&[u8]; 2] = [
     include_bytes!("../../crux-mount/testdata/vivid-mountinfo.txt"),
