@@ -126,6 +126,7 @@ survive! {
     root_a_family_survives "tree";
     root_those_who_have_ended_are_still_there "zombie";
     root_registers_survive "processor";
+    root_sleeps_keep_their_length "sleep";
     root_identity_survives "identity";
     root_threads_survive "threads";
 }

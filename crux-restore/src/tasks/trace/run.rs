@@ -52,8 +52,10 @@ pub(crate) fn carry_out(
         length: linked.bytes().len() as u64,
     };
     let mut finished = Vec::with_capacity(plan.threads.len());
-    // The leader, which takes our memory away, is the last of its process.
-    for thread in plan.threads.iter().rev() {
+    // Leaders, which take our memory away, come when no other thread needs it; the first process is the last.
+    let mut order: Vec<_> = plan.threads.iter().rev().collect();
+    order.sort_by_key(|thread| thread.thread == 0);
+    for thread in order {
         let name = tasks.name(thread.script);
         let leader = thread.thread == 0;
         let fate = match leader {
