@@ -2,7 +2,7 @@
 //!
 //! Kind: effect ([`survey`]); [`ROWS`] is data, and a test holds the document to it. This is
 //! for people who ask what a machine can do; what a dump or a restore goes by is
-//! [`Features`](crate::features::Features).
+//! [`crate::features::Features`].
 
 use crate::exec::own_user_namespace;
 use crate::features::{Features, detached_tmpfs};

@@ -3,7 +3,7 @@
 //! A [`Script`] is a list of [`Line`]s: a call with six arguments and the result that is
 //! expected, or a stop for the tracer. Scripts and the data that they point to are kept in an [`Arena`].
 //! Pure code makes them, without privilege, and can [print](Arena::listing) them. Whoever runs them
-//! [checks](Arena::check) each line against a closed [list](list) of calls first: only a [`Checked`] arena is
+//! [checks](Arena::check) each line against a closed [list] of calls first: only a [`Checked`] arena is
 //! [linked](Checked::link) into bytes with addresses.
 //!
 //! In a restore those bytes are in a memfd that is mapped shared in every task, and tasks are

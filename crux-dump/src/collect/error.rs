@@ -35,7 +35,7 @@ pub enum DumpError {
     Capabilities {
         /// All that are missing at once.
         missing: Vec<Need>,
-        /// How to grant them, once [`Self::advised`] has said so.
+        /// How to grant them, once `advised` has said so.
         advice: String,
     },
     /// The process may not be looked at.
