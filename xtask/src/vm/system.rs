@@ -25,7 +25,7 @@ const TOOLS: [&str; 39] = [
     "rm", "runc", "sed", "setcap", "setpriv", "sleep", "stat", "strace", "tail", "test", "timeout",
     "touch", "true", "umount", "unshare",
 ];
-const EXECUTABLES: [&str; 3] = ["crux-dump", "crux-restore", "crux-image"];
+const EXECUTABLES: [&str; 4] = ["crux-dump", "crux-restore", "crux-image", "crux-workload"];
 const DIRECTORIES: [&str; 13] = [
     "/dev",
     "/etc",
