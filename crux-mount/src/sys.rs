@@ -33,7 +33,7 @@ pub use probe::{MoveMountFlag, knows_move_mount_flag, knows_openat2};
 pub use process::{open_process_file, open_process_namespace, open_process_root, proc_is_procfs};
 pub use queue::{QueueAttributes, mq_attributes, mq_create};
 pub use resolve::{Open, clone_beneath, open_beneath, open_on, walk_across};
-pub use stat::{FileStat, file_kind, statx, unique_mount_id};
+pub use stat::{FileStat, file_kind, kind_of, statx, unique_mount_id};
 pub use statmount::{StatMask, StatMount, list_mounts, stat_mount};
 pub use tree::{
     move_mount, move_mount_set_group, open_tree, open_tree_clone, open_tree_clone_recursive,

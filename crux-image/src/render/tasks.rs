@@ -131,7 +131,7 @@ pub fn tasks_tree(tasks: &Tasks, mounts: &Mounts) -> String {
 pub fn one_task(tasks: &Tasks, mounts: &Mounts, pid: u32) -> Option<String> {
     let view = View { tasks, mounts };
     let mut all = tasks.processes.iter();
-    let process = all.find(|process| first_pid(process) == pid)?;
+    let process = all.find(|process| process.first_pid() == pid)?;
     let record = view.process(process);
     let mut text = String::new();
     view.line(&mut text, process, 0);
@@ -208,7 +208,7 @@ impl View<'_> {
         let _ = writeln!(
             text,
             "  {indent}{} {} ({}{threads}, {})",
-            first_pid(process),
+            process.first_pid(),
             name(process),
             state(process.state),
             size(memory * PAGE_SIZE),
@@ -228,7 +228,7 @@ impl View<'_> {
             pids: leader.map(|leader| leader.pids.clone()).unwrap_or_default(),
             parent: process
                 .parent
-                .map(|it| first_pid(&tasks.processes[it.at()])),
+                .map(|it| tasks.processes[it.at()].first_pid()),
             name: name(process),
             state: state(process.state),
             group: process.group,
@@ -319,14 +319,6 @@ fn thread(thread: &crate::tasks::Thread) -> ThreadRecord {
         blocked: format!("{:016x}", thread.mask),
         pending: thread.pending.len(),
     }
-}
-
-fn first_pid(process: &Process) -> u32 {
-    let leader = process.threads.first();
-    leader
-        .and_then(|leader| leader.pids.first())
-        .copied()
-        .unwrap_or(0)
 }
 
 fn name(process: &Process) -> String {

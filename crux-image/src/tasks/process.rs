@@ -73,6 +73,22 @@ pub struct Process {
     pub threads: Vec<Thread>,
 }
 
+impl Process {
+    /// Its number in the first pid namespace of the image; 0 for a record without one, which no check passes.
+    pub fn first_pid(&self) -> u32 {
+        self.threads.first().map_or(0, Thread::first_pid)
+    }
+
+    /// Its number in its own pid namespace; 0 likewise.
+    pub fn own_pid(&self) -> u32 {
+        let leader = self.threads.first();
+        leader
+            .and_then(|leader| leader.pids.last())
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
 /// Whether a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProcessState {

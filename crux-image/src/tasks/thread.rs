@@ -47,6 +47,13 @@ pub struct Thread {
     pub seccomp: SeccompState,
 }
 
+impl Thread {
+    /// Its number in the first pid namespace of the image; 0 for a record without one, which no check passes.
+    pub fn first_pid(&self) -> u32 {
+        self.pids.first().copied().unwrap_or(0)
+    }
+}
+
 /// The kernel's `struct user_regs_struct` of x86-64, in its order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the processor's own names")]

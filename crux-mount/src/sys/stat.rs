@@ -80,8 +80,12 @@ fn query(fd: BorrowedFd<'_>, wanted: StatxFlags, shown: &str) -> Result<Statx, S
 
 /// The type that `stat` shows, or `None` for a type that is none of inode(7).
 pub fn file_kind(stat: &FileStat) -> Option<FileKind> {
-    let (major, minor) = stat.rdev;
-    Some(match FileType::from_raw_mode(stat.mode) {
+    kind_of(stat.mode, stat.rdev)
+}
+
+/// The type that a mode (`st_mode`) shows, of a device with these numbers if it is one.
+pub fn kind_of(mode: u32, (major, minor): (u32, u32)) -> Option<FileKind> {
+    Some(match FileType::from_raw_mode(mode) {
         FileType::Directory => FileKind::Directory,
         FileType::RegularFile => FileKind::Regular,
         FileType::Symlink => FileKind::Symlink,

@@ -17,9 +17,9 @@ use crux_image::tasks::{
     Descriptor, DescriptorTable, DescriptorTableIndex, FileIndex, FsContext, FsIndex, OpenFile,
     OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex,
 };
-use crux_mount::sys::SysError;
+use crux_mount::sys::{self, SysError};
 use fdinfo::FdInfo;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -175,16 +175,7 @@ impl Seen {
     fn kind(&self) -> Option<FileKind> {
         let rdev = self.stat.st_rdev;
         let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
-        Some(match FileType::from_raw_mode(self.stat.st_mode) {
-            FileType::Directory => FileKind::Directory,
-            FileType::RegularFile => FileKind::Regular,
-            FileType::Symlink => FileKind::Symlink,
-            FileType::CharacterDevice => FileKind::CharDevice { major, minor },
-            FileType::BlockDevice => FileKind::BlockDevice { major, minor },
-            FileType::Fifo => FileKind::Fifo,
-            FileType::Socket => FileKind::Socket,
-            _ => return None,
-        })
+        sys::kind_of(self.stat.st_mode, (major, minor))
     }
 
     /// The end of a pipe without a name; a named one has a path.

@@ -2,8 +2,8 @@
 //!
 //! Kind: pure.
 
+use super::Compiler;
 use super::lineage::{Helper, is_zombie};
-use super::{Compiler, first_pid, own_pid};
 use crate::tasks::plan::TOGETHER;
 use crux_image::tasks::{Process, ProcessIndex};
 use crux_script::{Block, Call, Expect, ScriptId, arguments};
@@ -22,7 +22,7 @@ impl Compiler<'_> {
             self.mask(at, ALL);
         }
         self.namespaces(at, process);
-        let pid = first_pid(process);
+        let pid = process.first_pid();
         if process.session == pid {
             if !self.has_early_children(at) {
                 self.call(at, Call::new(libc::SYS_setsid));
@@ -125,7 +125,7 @@ impl Compiler<'_> {
         let (early, later): (Vec<_>, Vec<_>) = all
             .filter(direct)
             .partition(|it| self.lineage.is_early(*it));
-        let begins = !early.is_empty() && process.session == first_pid(process);
+        let begins = !early.is_empty() && process.session == process.first_pid();
         for child in early {
             self.child(at, child);
         }
@@ -172,7 +172,7 @@ impl Compiler<'_> {
     fn await_end(&mut self, at: ProcessIndex, child: ProcessIndex) {
         let process = &self.tasks.processes[child.at()];
         if is_zombie(process) {
-            self.wait(at, own_pid(process), libc::WEXITED | libc::WNOWAIT);
+            self.wait(at, process.own_pid(), libc::WEXITED | libc::WNOWAIT);
         }
     }
 
@@ -241,7 +241,7 @@ impl Compiler<'_> {
         if signal != 0 {
             // Its action is the default one: nobody has set another.
             self.mask(at, 0);
-            let pid = own_pid(process);
+            let pid = process.own_pid();
             let call = Call::new(libc::SYS_kill).with(arguments![pid, signal]);
             self.call(at, call.expect(Expect::Any));
         }
@@ -269,7 +269,7 @@ impl Compiler<'_> {
                 self.await_end(at, index);
             }
             if self.lineage.first_group(index) != child.group {
-                self.join_group(at, child, own_pid(child), child.group);
+                self.join_group(at, child, child.own_pid(), child.group);
             }
         }
     }
@@ -278,7 +278,7 @@ impl Compiler<'_> {
     fn join_group(&mut self, at: ProcessIndex, process: &Process, who: u32, group: u32) {
         let tasks = self.tasks;
         let mut others = tasks.processes.iter();
-        let leader = others.find(|it| first_pid(it) == group);
+        let leader = others.find(|it| it.first_pid() == group);
         let same = |leader: &Process| leader.pid_namespace == process.pid_namespace;
         if leader.is_some_and(|it| !same(it)) || process.pid_namespace.at() != 0 && leader.is_none()
         {
@@ -287,7 +287,7 @@ impl Compiler<'_> {
                 "its process group is one of another pid namespace, which cannot be restored yet",
             );
         }
-        let group = leader.map_or(group, own_pid);
+        let group = leader.map_or(group, Process::own_pid);
         let call = Call::new(libc::SYS_setpgid).with(arguments![who, group]);
         self.call(at, call);
     }

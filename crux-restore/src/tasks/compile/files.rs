@@ -3,7 +3,7 @@
 //!
 //! Kind: pure.
 
-use super::{Compiler, first_pid};
+use super::Compiler;
 use crux_image::mounts::FileKind;
 use crux_image::path::RelPath;
 use crux_image::tasks::{
@@ -318,7 +318,7 @@ impl Compiler<'_> {
             .tasks
             .processes
             .iter()
-            .any(|it| first_pid(it) == owner.id);
+            .any(|it| it.first_pid() == owner.id);
         let thread = owner.kind == OwnerKind::Thread;
         if process.pid_namespace.at() != 0 || thread && !leads {
             self.refuse(

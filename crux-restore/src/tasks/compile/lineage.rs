@@ -4,7 +4,6 @@
 //! gone: a helper makes it again and ends, and whoever adopted it then does so now. A helper stands
 //! for the leader of its session, if that is gone too, and is otherwise a child of that leader.
 
-use super::{first_pid, own_pid};
 use crux_image::tasks::{Process, ProcessIndex, ProcessState, Tasks};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -129,7 +128,7 @@ impl Lineage {
 
     fn group_of(&self, tasks: &Tasks, at: ProcessIndex, known: &HashMap<ProcessIndex, u32>) -> u32 {
         let process = &tasks.processes[at.at()];
-        let pid = first_pid(process);
+        let pid = process.first_pid();
         if process.session == pid || process.group == pid {
             return pid;
         }
@@ -148,12 +147,12 @@ impl Lineage {
     /// The first process that lives in a group without a leader, and is not born into it, begins it for all.
     fn find_founders(&mut self, tasks: &Tasks) {
         let all = || tasks.processes.iter().enumerate();
-        let leads = |process: &&Process| process.group == first_pid(process);
+        let leads = |process: &&Process| process.group == process.first_pid();
         let mut there: HashSet<u32> = tasks
             .processes
             .iter()
             .filter(leads)
-            .map(first_pid)
+            .map(Process::first_pid)
             .collect();
         let born = all().filter(|(at, process)| self.groups[*at] == process.group);
         there.extend(born.map(|(_, process)| process.group));
@@ -197,7 +196,7 @@ struct Family<'a> {
 impl<'a> Family<'a> {
     fn new(tasks: &'a Tasks) -> Self {
         let processes = tasks.processes.iter().enumerate();
-        let leaders = processes.map(|(at, process)| (first_pid(process), at.into()));
+        let leaders = processes.map(|(at, process)| (process.first_pid(), at.into()));
         let threads = tasks.processes.iter().flat_map(|it| &it.threads);
         let mut numbers: BTreeSet<u32> =
             threads.filter_map(|it| it.pids.first().copied()).collect();
@@ -227,10 +226,10 @@ impl<'a> Family<'a> {
             return self.refuse(at, "its parent has ended");
         }
         let session = process.session;
-        if session == first_pid(process) || session == above.session {
+        if session == process.first_pid() || session == above.session {
             return;
         }
-        if above.session == first_pid(above) && session == self.session_before(parent) {
+        if above.session == above.first_pid() && session == self.session_before(parent) {
             self.lineage.early.insert(at);
             return;
         }
@@ -310,7 +309,7 @@ impl<'a> Family<'a> {
         line.find(|it| {
             let process = self.get(*it);
             let own = self.tasks.pid_namespaces[process.pid_namespace.at()].own;
-            process.subreaper || own && own_pid(process) == 1
+            process.subreaper || own && process.own_pid() == 1
         })
     }
 }

@@ -100,7 +100,7 @@ struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     fn new(tasks: &'a Tasks, mounts: &'a Mounts, machine: &'a Machine) -> Self {
         let mut arena = Arena::new();
-        let name = |process: &Process| format!("task {}", first_pid(process));
+        let name = |process: &Process| format!("task {}", process.first_pid());
         let processes = tasks.processes.iter();
         let scripts = processes.map(|process| arena.script(name(process)));
         let scripts = scripts.collect();
@@ -145,7 +145,7 @@ impl<'a> Compiler<'a> {
         let others = &self.tasks.processes[..at.at()];
         let shared = |same: &dyn Fn(&Process) -> bool| {
             let found = others.iter().find(|it| same(it));
-            found.map(first_pid)
+            found.map(Process::first_pid)
         };
         let memory = shared(&|it| it.space.is_some() && it.space == process.space);
         let table = shared(&|it| it.descriptors.is_some() && it.descriptors == process.descriptors);
@@ -181,7 +181,7 @@ impl<'a> Compiler<'a> {
             base: self.numbers.base,
             birth: Birth {
                 script: self.scripts[0],
-                pid: first_pid(first),
+                pid: first.first_pid(),
                 new: NewNamespaces {
                     pid: self.tasks.pid_namespaces.first().is_some_and(|ns| ns.own),
                     uts: first.uts_namespace.is_some(),
@@ -200,7 +200,7 @@ impl<'a> Compiler<'a> {
     fn planned_processes(&self) -> Vec<PlannedProcess> {
         let planned = |(at, process): (usize, &Process)| PlannedProcess {
             process: at.into(),
-            pid: first_pid(process),
+            pid: process.first_pid(),
             state: process.state,
             oom_score_adj: process.oom_score_adj,
             coredump_filter: process.coredump_filter,
@@ -238,26 +238,8 @@ impl<'a> Compiler<'a> {
 
     fn refuse(&mut self, process: &Process, what: impl Into<String>) {
         self.obstacles.push(Obstacle {
-            pid: first_pid(process),
+            pid: process.first_pid(),
             what: what.into(),
         });
     }
-}
-
-/// The number in the first pid namespace of the image.
-fn first_pid(process: &Process) -> u32 {
-    let leader = process.threads.first();
-    leader
-        .and_then(|leader| leader.pids.first())
-        .copied()
-        .unwrap_or(0)
-}
-
-/// The number in its own pid namespace.
-fn own_pid(process: &Process) -> u32 {
-    let leader = process.threads.first();
-    leader
-        .and_then(|leader| leader.pids.last())
-        .copied()
-        .unwrap_or(0)
 }

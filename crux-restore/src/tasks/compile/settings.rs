@@ -2,7 +2,7 @@
 //!
 //! Kind: pure.
 
-use super::{Compiler, own_pid};
+use super::Compiler;
 use crux_image::tasks::{IntervalTimer, Notify, PosixTimer, Process, ProcessIndex};
 use crux_script::{Block, Call, Errno, Expect, arguments};
 
@@ -69,7 +69,7 @@ impl Compiler<'_> {
             let block = self.bytes(info.bytes.clone());
             let signal = info.signal().unwrap_or(0);
             let call = Call::new(libc::SYS_rt_sigqueueinfo).with(arguments![
-                own_pid(process),
+                process.own_pid(),
                 signal,
                 block
             ]);

@@ -2,7 +2,7 @@
 //!
 //! Kind: pure.
 
-use super::{Compiler, first_pid, own_pid};
+use super::Compiler;
 use crate::tasks::plan::{FINISHED, PlannedThread, WAITS};
 use crux_image::tasks::{Process, ProcessIndex, Thread};
 use crux_script::{Block, Call, ScriptId, arguments};
@@ -20,7 +20,7 @@ impl Compiler<'_> {
     pub(super) fn make_threads(&mut self, at: ProcessIndex, process: &Process) {
         for (number, thread) in process.threads.iter().enumerate().skip(1) {
             let tid = thread.pids.first().copied().unwrap_or(0);
-            let name = format!("task {} thread {tid}", first_pid(process));
+            let name = format!("task {} thread {tid}", process.first_pid());
             let script = self.arena.script(name);
             let call = self.clone(THREAD as u32 as u64, 0, &thread.pids);
             self.call(at, call.child(script));
@@ -137,7 +137,7 @@ impl Compiler<'_> {
 
     /// Signals that wait for this thread. They are blocked here, as they were.
     fn queued(&mut self, script: ScriptId, process: &Process, thread: &Thread) {
-        let (pid, tid) = (own_pid(process), thread.pids.last().copied().unwrap_or(0));
+        let (pid, tid) = (process.own_pid(), thread.pids.last().copied().unwrap_or(0));
         for info in &thread.pending {
             let signal = info.signal().unwrap_or(0);
             let block = self.bytes(info.bytes.clone());
