@@ -5,6 +5,8 @@
 
 #[path = "../tests/it/groups.rs"]
 mod groups;
+#[path = "../tests/it/task_record.rs"]
+mod task_record;
 #[path = "../tests/it/vivid.rs"]
 mod vivid;
 
@@ -24,5 +26,9 @@ fn main() -> anyhow::Result<()> {
         writer.write_mounts(&mounts)?;
         writer.finish(vivid::facts())?;
     }
+    let mut writer = ImageWriter::create(&Path::new(&dir).join("tasks"))?;
+    writer.write_mounts(&vivid::mounts())?;
+    writer.write_tasks(&task_record::record(), &vivid::mounts())?;
+    writer.finish(vivid::facts())?;
     Ok(())
 }

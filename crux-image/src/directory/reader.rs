@@ -11,7 +11,7 @@ use crate::error::{ImageError, Problem};
 use crate::inventory::{Inventory, MemberEntry};
 use crate::member::{HEADER_LENGTH, Header, HeaderError, MemberKind};
 use crate::mounts::{Mounts, MountsVersion1};
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, TasksVersion1};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::Read;
@@ -113,10 +113,13 @@ impl ImageReader {
         let Some(entry) = self.inventory.entry(kind) else {
             return Ok(None);
         };
-        let (_, payload) =
+        let (version, payload) =
             read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
-        let tasks: Tasks =
-            codec::decode(&payload, kind.limit()).map_err(|error| self.fail(kind, error))?;
+        let tasks = match version {
+            1 => codec::decode::<TasksVersion1>(&payload, kind.limit()).map(Tasks::from),
+            _ => codec::decode(&payload, kind.limit()),
+        };
+        let tasks = tasks.map_err(|error| self.fail(kind, error))?;
         tasks
             .check(mounts)
             .map_err(|error| self.fail(kind, error))?;

@@ -17,6 +17,7 @@ mod namespaces;
 mod process;
 mod thread;
 mod time;
+mod version_1;
 
 pub use check::{TasksError, TasksPlace, TasksRule};
 pub use files::{
@@ -37,6 +38,7 @@ pub use thread::{
     Scheduling, SeccompState, Thread,
 };
 pub use time::{Clocks, IntervalTimer, Notify, PosixTimer};
+pub(crate) use version_1::TasksVersion1;
 
 use crate::mounts::index;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Images of every format version ever written are read for ever. They are
 //! made by `examples/golden.rs`, added, and never made again.
 
-use super::{groups, vivid};
+use super::{groups, task_record, vivid};
 use crux_image::diff::diff;
 use crux_image::directory::ImageReader;
 use crux_image::mounts::Mounts;
@@ -39,4 +39,10 @@ fn version_2_of_locks_former_names_and_queues_is_read() {
     let (reader, mounts) = read("v2", "vivid");
     assert_eq!(reader.inventory().facts, vivid::facts());
     assert_eq!(mounts, vivid::mounts());
+}
+
+#[test]
+fn version_1_of_tasks_is_read() {
+    let (reader, mounts) = read("v2", "tasks");
+    assert_eq!(reader.tasks(&mounts).unwrap(), Some(task_record::record()));
 }

@@ -7,6 +7,7 @@ mod groups;
 mod hostile;
 mod property;
 mod scale;
+mod task_record;
 mod tasks;
 mod viewer;
 mod vivid;

@@ -1,0 +1,53 @@
+//! Records of format version 1, which knew files and pipes, and nothing else that is open.
+//!
+//! Kind: pure. Nothing writes them any more; they are read for ever. A type whose fields change
+//! leaves its former self here; enums grow at their end, and stay as they are.
+
+use super::{
+    AddressSpace, CgroupNamespace, Clocks, DescriptorTable, FsContext, IpcNamespace, NetNamespace,
+    OpenFile, PidNamespace, Pipe, Process, SharedMemory, Tasks, TimeNamespace, UnlinkedFile,
+    UtsNamespace,
+};
+use serde::Deserialize;
+
+/// [`Tasks`], as version 1 had it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TasksVersion1 {
+    clocks: Clocks,
+    processes: Vec<Process>,
+    spaces: Vec<AddressSpace>,
+    shared_memory: Vec<SharedMemory>,
+    descriptor_tables: Vec<DescriptorTable>,
+    files: Vec<OpenFile>,
+    unlinked: Vec<UnlinkedFile>,
+    pipes: Vec<Pipe>,
+    fs: Vec<FsContext>,
+    pid_namespaces: Vec<PidNamespace>,
+    uts_namespaces: Vec<UtsNamespace>,
+    ipc_namespaces: Vec<IpcNamespace>,
+    net_namespaces: Vec<NetNamespace>,
+    cgroup_namespaces: Vec<CgroupNamespace>,
+    time_namespaces: Vec<TimeNamespace>,
+}
+
+impl From<TasksVersion1> for Tasks {
+    fn from(old: TasksVersion1) -> Self {
+        Self {
+            clocks: old.clocks,
+            processes: old.processes,
+            spaces: old.spaces,
+            shared_memory: old.shared_memory,
+            descriptor_tables: old.descriptor_tables,
+            files: old.files,
+            unlinked: old.unlinked,
+            pipes: old.pipes,
+            fs: old.fs,
+            pid_namespaces: old.pid_namespaces,
+            uts_namespaces: old.uts_namespaces,
+            ipc_namespaces: old.ipc_namespaces,
+            net_namespaces: old.net_namespaces,
+            cgroup_namespaces: old.cgroup_namespaces,
+            time_namespaces: old.time_namespaces,
+        }
+    }
+}
