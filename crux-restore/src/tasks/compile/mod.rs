@@ -37,6 +37,7 @@ use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan}
 use crux_image::mounts::Mounts;
 use crux_image::tasks::{Process, ProcessIndex, ProcessState, Tasks};
 use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
+use files::Openers;
 use lineage::Lineage;
 use numbers::Numbers;
 use places::Places;
@@ -90,6 +91,7 @@ struct Compiler<'a> {
     places: Places<'a>,
     numbers: Numbers,
     lineage: Lineage,
+    openers: Openers,
     arena: Arena,
     scripts: Vec<ScriptId>,
     threads: Vec<PlannedThread>,
@@ -105,6 +107,7 @@ impl<'a> Compiler<'a> {
         let scripts = processes.map(|process| arena.script(name(process)));
         let scripts = scripts.collect();
         let numbers = Numbers::new(tasks, mounts);
+        let lineage = Lineage::new(tasks);
         for (number, name) in numbers.names() {
             arena.name_descriptor(number as i32, name);
         }
@@ -114,7 +117,8 @@ impl<'a> Compiler<'a> {
             machine,
             places: Places::new(mounts),
             numbers,
-            lineage: Lineage::new(tasks),
+            openers: Openers::new(tasks, &lineage),
+            lineage,
             arena,
             scripts,
             threads: Vec::new(),

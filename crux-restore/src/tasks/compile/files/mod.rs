@@ -1,0 +1,101 @@
+//! Open files: each description is opened once, by the nearest common ancestor of those who have it, at
+//! a number that nobody uses; its descendants inherit it.
+//!
+//! Kind: pure. One file a kind of file; this one knows who opens what, and when.
+
+mod directories;
+mod memory;
+mod openers;
+mod owners;
+mod paths;
+mod pipes;
+
+pub(super) use openers::Openers;
+
+use super::Compiler;
+use crux_image::tasks::{FileAccess, FileFlags, OpenTarget, Process, ProcessIndex};
+use crux_script::{Call, LineId, arguments};
+
+impl Compiler<'_> {
+    /// Opens what this process is to open. What is made as a pair or more is made once.
+    pub(super) fn files(&mut self, at: ProcessIndex, process: &Process) {
+        if at.at() == 0 {
+            // Numbers are given from the lowest: pipe2(2) tells its own in memory only.
+            let close = Call::new(libc::SYS_close_range).with(arguments![
+                0_u32,
+                self.numbers.first - 1,
+                0_u32
+            ]);
+            self.call(at, close);
+        }
+        let tasks = self.tasks;
+        for object in self.openers.of(at).to_vec() {
+            let index = object[0];
+            let file = &tasks.files[index.at()];
+            match &file.target {
+                OpenTarget::Path { location, kind, .. } => {
+                    self.open_path(at, process, index, file, location, *kind);
+                }
+                OpenTarget::Pipe(pipe, _) => self.open_pipe(at, process, *pipe),
+                OpenTarget::Memory(memory) => {
+                    self.open_memory(at, process, index, file, *memory);
+                }
+                OpenTarget::External { .. } => {}
+                OpenTarget::Unlinked(_) => {
+                    self.refuse(
+                        process,
+                        "an open file that was removed cannot be restored yet",
+                    );
+                }
+            }
+        }
+    }
+
+    /// Gives a descriptor the number at which it is found later.
+    pub(super) fn keep(&mut self, at: ProcessIndex, fd: LineId, number: u32) {
+        let call = Call::new(libc::SYS_dup3).with(arguments![fd, number, libc::O_CLOEXEC]);
+        self.call(at, call);
+        self.call(at, Call::new(libc::SYS_close).with(arguments![fd]));
+    }
+
+    /// Its own descriptors at their numbers; all others go.
+    pub(in crate::tasks::compile) fn descriptors(&mut self, at: ProcessIndex, process: &Process) {
+        let Some(index) = process.descriptors else {
+            return;
+        };
+        let tasks = self.tasks;
+        self.owners(at, process);
+        for descriptor in &tasks.descriptor_tables[index.at()].descriptors {
+            let flags = match descriptor.close_on_exec {
+                true => libc::O_CLOEXEC,
+                false => 0,
+            };
+            let from = self.numbers.file(descriptor.file);
+            let call = Call::new(libc::SYS_dup3).with(arguments![from, descriptor.number, flags]);
+            self.call(at, call.exactly(descriptor.number.into()));
+        }
+        let rest = arguments![self.numbers.first, u32::MAX, 0_u32];
+        self.call(at, Call::new(libc::SYS_close_range).with(rest));
+    }
+}
+
+fn access(access: FileAccess) -> i32 {
+    match access {
+        FileAccess::Read => libc::O_RDONLY,
+        FileAccess::Write => libc::O_WRONLY,
+        FileAccess::ReadWrite => libc::O_RDWR,
+        FileAccess::Path => libc::O_PATH,
+    }
+}
+
+fn flags(flags: &FileFlags) -> i32 {
+    let bit = |set: bool, bit: i32| if set { bit } else { 0 };
+    bit(flags.append, libc::O_APPEND)
+        | bit(flags.nonblock, libc::O_NONBLOCK)
+        | bit(flags.direct, libc::O_DIRECT)
+        | bit(flags.dsync, libc::O_DSYNC)
+        | bit(flags.sync, libc::O_SYNC)
+        | bit(flags.noatime, libc::O_NOATIME)
+        | bit(flags.directory, libc::O_DIRECTORY)
+        | bit(flags.nofollow, libc::O_NOFOLLOW)
+}

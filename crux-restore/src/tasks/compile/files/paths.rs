@@ -1,0 +1,69 @@
+//! Files, directories and devices with a path.
+//!
+//! Kind: pure.
+
+use super::{access, flags};
+use crate::tasks::compile::Compiler;
+use crux_image::mounts::FileKind;
+use crux_image::tasks::{FileAccess, FileIndex, Location, OpenFile, Process, ProcessIndex};
+use crux_script::{Block, Call, LineId, arguments};
+
+/// openat2(2): `RESOLVE_NO_MAGICLINKS|RESOLVE_NO_SYMLINKS|RESOLVE_IN_ROOT`. /proc shows no path with a symlink.
+const RESOLVE: u64 = 0x02 | 0x04 | 0x10;
+
+impl Compiler<'_> {
+    /// Opens a place beneath the root of its namespace. None where that is an obstacle.
+    pub(in crate::tasks::compile) fn open(
+        &mut self,
+        at: ProcessIndex,
+        process: &Process,
+        location: &Location,
+        flags: i32,
+    ) -> Option<LineId> {
+        let Some(path) = self.places.path(location) else {
+            let what = format!("\"{}\" is hidden by other mounts", location.path);
+            self.refuse(process, what);
+            return None;
+        };
+        let (_, root) = self.numbers.namespace(location.namespace);
+        let path = match path.is_root() {
+            true => self.string(b"."),
+            false => self.string(path.as_bytes()),
+        };
+        let how = self
+            .arena
+            .block(Block::words(&[flags as u32 as u64, 0, RESOLVE]));
+        let call = Call::new(libc::SYS_openat2).with(arguments![root, path, how, 24_u64]);
+        Some(self.call(at, call))
+    }
+
+    pub(super) fn open_path(
+        &mut self,
+        at: ProcessIndex,
+        process: &Process,
+        index: FileIndex,
+        file: &OpenFile,
+        location: &Location,
+        kind: FileKind,
+    ) {
+        if kind == FileKind::Fifo && file.access != FileAccess::Path {
+            self.refuse(
+                process,
+                format!("the fifo \"{}\" cannot be opened yet", location.path),
+            );
+            return;
+        }
+        let flags = access(file.access) | flags(&file.flags) | libc::O_CLOEXEC | libc::O_NOCTTY;
+        let Some(fd) = self.open(at, process, location, flags) else {
+            return;
+        };
+        let seekable = matches!(kind, FileKind::Regular | FileKind::Directory);
+        if file.position > 0 && seekable && file.access != FileAccess::Path {
+            let call = Call::new(libc::SYS_lseek)
+                .with(arguments![fd, file.position, libc::SEEK_SET])
+                .exactly(file.position);
+            self.call(at, call);
+        }
+        self.keep(at, fd, self.numbers.file(index));
+    }
+}
