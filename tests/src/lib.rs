@@ -27,6 +27,7 @@ mod sys;
 mod table;
 mod terminals;
 pub mod tracing;
+pub mod workload;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups};
 pub use compare::{differences, differences_of_all};

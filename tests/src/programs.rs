@@ -30,6 +30,8 @@ pub struct Programs {
     pub restore: PathBuf,
     /// crux-image
     pub image: PathBuf,
+    /// crux-workload
+    pub workload: PathBuf,
 }
 
 /// What a program left.
@@ -150,6 +152,7 @@ impl Programs {
             dump: find("crux-dump")?,
             restore: find("crux-restore")?,
             image: find("crux-image")?,
+            workload: find("crux-workload")?,
         })
     }
 }

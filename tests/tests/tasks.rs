@@ -1,78 +1,9 @@
 //! Whole containers with their processes: dumped while they run, ended, restored, and looked
 //! after by the program in them (`crux-workload`).
 
-use anyhow::{Result, ensure};
-use crux_tests::{Container, Lab, Output, Program, Running, Setup, Site, Spec};
-use std::path::{Path, PathBuf};
-
-const WORKLOAD: &str = env!("CARGO_BIN_EXE_crux-workload");
-/// What a program that is linked dynamically needs, from the host.
-const LIBRARIES: [&str; 4] = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
-
-/// A container with its own /proc, /tmp and /dev that runs a scenario, and is ready.
-fn start(lab: &Lab, scenario: &str) -> Result<Container> {
-    let mut spec = Spec::new(lab.root("root")?);
-    spec.program = Program::Talking(vec!["/bin/crux-workload".into(), scenario.into()]);
-    let mut container = Container::start(lab, &spec, build, || Ok(()))?;
-    let said = container.hear()?;
-    ensure!(said == "ready", "the workload said {said:?}");
-    Ok(container)
-}
-
-fn build(site: &Site<'_>) -> Result<()> {
-    // A machine need not have all of them.
-    let here = LIBRARIES
-        .iter()
-        .filter(|library| Path::new(library).exists());
-    for library in here {
-        let path = Path::new(library);
-        // Where /lib is a link to usr/lib, so it is in the container.
-        match std::fs::read_link(path) {
-            Ok(target) => std::os::unix::fs::symlink(target, site.at(library))?,
-            Err(_) => site.bind(path, library, "ro")?,
-        }
-    }
-    site.bind(Path::new(WORKLOAD), "/bin/crux-workload", "ro")?;
-    site.mount("proc", "proc", "/proc", "nosuid,nodev,noexec", "")?;
-    site.mount("tmpfs", "tmp", "/tmp", "nosuid,nodev", "mode=1777")?;
-    site.mount("tmpfs", "dev", "/dev", "nosuid", "mode=755")?;
-    site.bind(Path::new("/dev/null"), "/dev/null", "rw")
-}
-
-fn images(lab: &Lab) -> PathBuf {
-    lab.path("images")
-}
-
-fn dump(lab: &Lab, container: &Container, options: &[&str]) -> Result<Output> {
-    let options = [&["--external", "auto"][..], options].concat();
-    let pid = container.pid.as_raw().unsigned_abs();
-    lab.programs
-        .dump_tasks(pid, &images(lab), &options)?
-        .success("crux-dump")
-}
-
-fn restore(lab: &Lab) -> Result<Running> {
-    let root = format!("--root={}", lab.path("root").display());
-    let options = ["--external=auto", &root];
-    lab.programs.restore_tasks(&images(lab), &options)
-}
-
-/// Asks the restored workload `rounds` times, and lets it end.
-fn verify(mut restored: Running, rounds: usize) -> Result<()> {
-    for _ in 0..rounds {
-        restored.say("look")?;
-    }
-    let output = restored.finish()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.code() == Some(0),
-        "{said}{}\n{}",
-        output.status,
-        output.stderr
-    );
-    ensure!(said == "ok\n".repeat(rounds), "{said}");
-    Ok(())
-}
+use anyhow::ensure;
+use crux_tests::workload::{dump, images, restore, start, verify};
+use crux_tests::{Lab, Setup};
 
 /// The judge is judged first: without a dump in between each scenario is content.
 #[test]

@@ -62,10 +62,17 @@ pub(crate) fn has(arguments: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Builds the three executables and says in which directory they are.
+/// Builds the executables, and those of the tests, and says in which directory they are.
 pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     let mut command = cargo(["build", "--quiet", "--package", "crux-dump"]);
-    command.args(["--package", "crux-restore", "--package", "crux-image"]);
+    command.args([
+        "--package",
+        "crux-restore",
+        "--package",
+        "crux-image",
+        "--package",
+        "crux-tests",
+    ]);
     let name = match profile {
         Profile::Debug => "debug",
         Profile::Release => {
