@@ -52,7 +52,7 @@ impl Document {
     /// Whether a live process is as the row of its role says, with these capabilities, a bit each. `whole` is the
     /// caller's bounding set, which is left to a role without a filter.
     pub fn check(self, role: &str, sight: &Sight, kept: u64, whole: u64) -> Result<()> {
-        let rows = self.table("role");
+        let rows = [self.table("role"), self.table("with tasks")].concat();
         let row = rows.into_iter().find(|row| row[0] == role);
         let row = row.with_context(|| format!("no row {role}"))?;
         let filtered = row[2] == "filter";

@@ -206,6 +206,11 @@ impl Running {
         self.child.id()
     }
 
+    /// The processes that it has started and that have not been waited for.
+    pub fn children(&self) -> Vec<u32> {
+        children(self.id())
+    }
+
     /// Gives it a line to read.
     pub fn say(&mut self, line: &str) -> Result<()> {
         let pipe = self.child.stdin.as_mut().context("its input is closed")?;
