@@ -1,30 +1,36 @@
-//! Containers that run a scenario of `crux-workload`, which sets a state up and looks after it itself.
+//! Containers whose program sets a state up and looks after it itself: most run a scenario of `crux-workload`.
 //!
 //! Kind: effect.
 
 use crate::{Container, Lab, Output, Program, Running, Site, Spec};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 
 /// What a program that is linked dynamically needs, from the host.
 const LIBRARIES: [&str; 4] = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
 
-/// A container with its own /proc, /tmp and /dev that runs a scenario, and is ready.
+/// A container that runs a scenario, and is ready.
 pub fn start(lab: &Lab, scenario: &str) -> Result<Container> {
-    let mut spec = Spec::new(lab.root("root")?);
-    spec.program = Program::Talking(vec!["/bin/crux-workload".into(), scenario.into()]);
-    let mut container = Container::start(
+    let place = "/bin/crux-workload";
+    start_program(
         lab,
-        &spec,
-        |site| build(site, &lab.programs.workload),
-        || Ok(()),
-    )?;
+        &[place, scenario],
+        &[(lab.programs.workload.as_path(), place)],
+    )
+}
+
+/// A container with its own /proc, /tmp and /dev that runs a program which talks as `crux-workload` does, and is
+/// ready; with what else it needs of the host, and where.
+pub fn start_program(lab: &Lab, command: &[&str], brings: &[(&Path, &str)]) -> Result<Container> {
+    let mut spec = Spec::new(lab.root("root")?);
+    spec.program = Program::Talking(command.iter().map(|&word| word.to_owned()).collect());
+    let mut container = Container::start(lab, &spec, |site| build(site, brings), || Ok(()))?;
     let said = container.hear()?;
     ensure!(said == "ready", "the workload said {said:?}");
     Ok(container)
 }
 
-fn build(site: &Site<'_>, workload: &Path) -> Result<()> {
+fn build(site: &Site<'_>, brings: &[(&Path, &str)]) -> Result<()> {
     // A machine need not have all of them.
     let here = LIBRARIES
         .iter()
@@ -37,11 +43,33 @@ fn build(site: &Site<'_>, workload: &Path) -> Result<()> {
             Err(_) => site.bind(path, library, "ro")?,
         }
     }
-    site.bind(workload, "/bin/crux-workload", "ro")?;
+    for (from, at) in brings {
+        site.bind(from, at, "ro")?;
+    }
     site.mount("proc", "proc", "/proc", "nosuid,nodev,noexec", "")?;
     site.mount("tmpfs", "tmp", "/tmp", "nosuid,nodev", "mode=1777")?;
     site.mount("tmpfs", "dev", "/dev", "nosuid", "mode=755")?;
     site.bind(Path::new("/dev/null"), "/dev/null", "rw")
+}
+
+/// Has the program look after its state.
+pub fn ask(container: &mut Container) -> Result<()> {
+    container.say("look")?;
+    let said = container.hear()?;
+    ensure!(said == "ok", "the workload said {said:?}");
+    Ok(())
+}
+
+/// Left running by a first dump, ended by a second, and restored: it notices nothing.
+pub fn survives(lab: &Lab, mut container: Container) -> Result<()> {
+    dump(lab, &container, &["--leave-running"])?;
+    ask(&mut container).context("after a dump")?;
+    std::fs::remove_dir_all(images(lab))?;
+    dump(lab, &container, &[])?;
+    let said = container.hear()?;
+    ensure!(said.is_empty(), "it was to end, and said {said}");
+    drop(container);
+    verify(restore(lab)?, 2)
 }
 
 /// Where the image goes.

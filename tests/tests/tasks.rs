@@ -1,9 +1,8 @@
 //! Whole containers with their processes: dumped while they run, ended, restored, and looked
 //! after by the program in them (`crux-workload`).
 
-use anyhow::ensure;
-use crux_tests::workload::{dump, images, restore, start, verify};
-use crux_tests::{Lab, Setup};
+use crux_tests::workload::{ask, start};
+use crux_tests::{Lab, Setup, workload};
 
 /// The judge is judged first: without a dump in between each scenario is content.
 #[test]
@@ -11,30 +10,16 @@ fn root_workloads_are_content_when_nothing_happens() {
     for scenario in SCENARIOS {
         Lab::test(Setup::ROOT, |lab| {
             let mut container = start(lab, scenario)?;
-            for _ in 0..2 {
-                container.say("look")?;
-                let said = container.hear()?;
-                ensure!(said == "ok", "{scenario}: {said}");
-            }
-            Ok(())
+            ask(&mut container)?;
+            ask(&mut container)
         });
     }
 }
 
-/// Left running by a first dump, ended by a second, and restored: it notices nothing.
 fn survives(scenario: &str) {
     Lab::test(Setup::ROOT, |lab| {
-        let mut container = start(lab, scenario)?;
-        dump(lab, &container, &["--leave-running"])?;
-        container.say("look")?;
-        let said = container.hear()?;
-        ensure!(said == "ok", "after a dump: {said}");
-        std::fs::remove_dir_all(images(lab))?;
-        dump(lab, &container, &[])?;
-        let said = container.hear()?;
-        ensure!(said.is_empty(), "it was to end, and said {said}");
-        drop(container);
-        verify(restore(lab)?, 2)
+        let container = start(lab, scenario)?;
+        workload::survives(lab, container)
     });
 }
 

@@ -23,8 +23,9 @@ pub(crate) const DEMO: [Package; 2] = [
     package("util-linux", &["/usr/bin/nsenter"]),
 ];
 
-/// What the root tier makes containers with: its own, and those of LXC and runc.
-pub(crate) const CONTAINERS: [Package; 7] = [
+/// What the root tier makes containers with, its own, and those of LXC and runc; and the runtimes that are
+/// restored in them.
+pub(crate) const CONTAINERS: [Package; 8] = [
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),
@@ -32,6 +33,7 @@ pub(crate) const CONTAINERS: [Package; 7] = [
     package("lxc-templates", &["/usr/share/lxc/templates/lxc-busybox"]),
     package("debootstrap", &["/usr/sbin/debootstrap"]),
     package("runc", &["/usr/sbin/runc", "/usr/bin/runc"]),
+    package("python3", &["/usr/bin/python3"]),
 ];
 
 /// What the files of a virtual machine are made with.
