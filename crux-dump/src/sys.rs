@@ -117,8 +117,7 @@ struct PmScanArg {
     return_mask: u64,
 }
 
-/// `_IOWR('f', 16, struct pm_scan_arg)`.
-const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610;
+const PAGEMAP_SCAN: libc::Ioctl = crux_mount::sys::PAGEMAP_SCAN as libc::Ioctl;
 const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;

@@ -146,6 +146,15 @@ pub const ROWS: &[Row] = &[
         find: |tried| Tried::plainly(tried.features.openat2),
     },
     Row {
+        name: "clone3 with set_tid, pidfd_getfd",
+        since: "5.6",
+        used_for: "tasks: their numbers, copies of their descriptors",
+        without: "not supported",
+        need: Need::Required,
+        calls: &[],
+        find: |_| Tried::plainly(knows_all(&[nr::__NR_clone3, nr::__NR_pidfd_getfd])),
+    },
+    Row {
         name: "statx: STATX_MNT_ID, STATX_ATTR_MOUNT_ROOT",
         since: "5.8",
         used_for: "which mount a descriptor lies in, whether a task is chrooted",
@@ -213,6 +222,15 @@ pub const ROWS: &[Row] = &[
         find: |tried| tried.with_rights(tried.features.move_beneath),
     },
     Row {
+        name: "PAGEMAP_SCAN",
+        since: "6.7",
+        used_for: "which pages of a task are its own",
+        without: "pagemap is read entry by entry",
+        need: Need::Optional,
+        calls: &[],
+        find: |_| Tried::plainly(sys::scans_pagemap()),
+    },
+    Row {
         name: "STATX_MNT_ID_UNIQUE",
         since: "6.8",
         used_for: "asking statmount about a mount",
@@ -242,7 +260,11 @@ pub const ROWS: &[Row] = &[
                   which ends at its top, and compares what mountinfo shows there; mounts beneath \
                   one that covers the root of all are not found",
         need: Need::Optional,
-        calls: &[],
+        calls: &[Call {
+            name: "NS_GET_MNTNS_ID",
+            number: nr::__NR_ioctl,
+            request: Some(sys::NS_GET_MNTNS_ID),
+        }],
         find: |tried| tried.with_rights(tried.features.mount_namespace_ids),
     },
     Row {

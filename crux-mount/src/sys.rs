@@ -225,6 +225,20 @@ pub fn knows(number: u32) -> bool {
     outcome(result) != Err(Errno::NOSYS)
 }
 
+/// The request of ioctl(2) that tells the pages of a process: `_IOWR('f', 16, struct pm_scan_arg)`.
+pub const PAGEMAP_SCAN: u32 = 0xc060_6610;
+
+/// Whether the kernel knows [`PAGEMAP_SCAN`] (Linux 6.7).
+pub fn scans_pagemap() -> bool {
+    let Ok(pagemap) = std::fs::File::open("/proc/self/pagemap") else {
+        return false;
+    };
+    let none = std::ptr::null::<u8>();
+    // SAFETY: there is no argument to read or to write; who knows the request says EFAULT.
+    let result = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN.into(), none) };
+    outcome(result.into()) == Err(Errno::FAULT)
+}
+
 /// Whether Landlock is there and switched on (landlock_create_ruleset(2), its version).
 pub fn has_landlock() -> bool {
     let number = linux_raw_sys::general::__NR_landlock_create_ruleset;
@@ -272,9 +286,11 @@ pub fn set_filesystem_ids(uid: u32, gid: u32) -> Result<(u32, u32), SysError> {
     }
 }
 
+/// The request of ioctl(2) for the id of a mount namespace (ioctl_nsfs(2)).
+pub const NS_GET_MNTNS_ID: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u64>(0xb7, 5);
+
 /// The id of a mount namespace, as statmount(2) takes it (`NS_GET_MNTNS_ID`, Linux 6.11).
 pub fn mount_namespace_id(namespace: impl AsFd) -> Result<MountNsId, SysError> {
-    const NS_GET_MNTNS_ID: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u64>(0xb7, 5);
     let fd = namespace.as_fd();
     // SAFETY: the kernel writes one u64 for this opcode (linux/nsfs.h), which is what the getter holds.
     let result =

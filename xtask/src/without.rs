@@ -17,7 +17,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Instant;
 
-/// Tables, propagation, contents and namespaces of every kind; the programs of tests/tests.
+/// Tables, propagation, contents and namespaces of every kind; the programs of tests/tests. Tasks would
+/// inherit the filter, and are restored with what they had.
 const PROGRAMS: [&str; 9] = [
     "attributes",
     "contents",
@@ -32,9 +33,10 @@ const PROGRAMS: [&str; 9] = [
 
 /// Tests of what there is no other way to, in a part of their names: without these calls the
 /// map of an id-mapped mount is told by nobody, and that is an obstacle.
-const NEED: [(&str, &str); 2] = [
+const NEED: [(&str, &str); 3] = [
     ("statmount", "root_idmapped_"),
     ("listmount", "root_idmapped_"),
+    ("NS_GET_MNTNS_ID", "root_idmapped_"),
 ];
 
 #[derive(clap::Args)]

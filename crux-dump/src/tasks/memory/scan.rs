@@ -93,3 +93,29 @@ fn push(found: &mut Vec<Range<u64>>, range: Range<u64>) {
         _ => found.push(range),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    /// A kernel that knows `PAGEMAP_SCAN` does not read entries; both have to tell the same.
+    #[test]
+    fn entries_tell_what_the_scan_tells() {
+        let pages = 64 * PAGE_SIZE as usize;
+        let mut memory = vec![0_u8; pages + PAGE_SIZE as usize];
+        let start = (memory.as_ptr() as u64).next_multiple_of(PAGE_SIZE);
+        let first = (start - memory.as_ptr() as u64) as usize;
+        for page in [0, 1, 5, 40, 41, 63] {
+            memory[first + page * PAGE_SIZE as usize] = 1;
+        }
+        let pagemap = Pagemap::new(File::open("/proc/self/pagemap").unwrap());
+        let area = start..start + pages as u64;
+        let entries = pagemap.read(area.clone()).unwrap();
+        assert!(!entries.is_empty());
+        if crux_mount::sys::scans_pagemap() {
+            assert_eq!(pagemap.scan(area).unwrap(), entries);
+        }
+        assert_eq!(memory.iter().filter(|byte| **byte == 1).count(), 6);
+    }
+}
