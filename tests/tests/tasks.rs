@@ -49,4 +49,6 @@ survive! {
     root_sleeps_keep_their_length "sleep";
     root_identity_survives "identity";
     root_threads_survive "threads";
+    root_namespaces_of_single_processes_survive "namespaces";
+    root_a_time_namespace_survives "time-namespace";
 }

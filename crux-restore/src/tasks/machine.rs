@@ -3,7 +3,9 @@
 //! Kind: effect. Of the process itself, before any image is open.
 
 use super::compile::Machine;
+use crux_image::tasks::Clocks;
 use rustix::thread::capabilities;
+use rustix::time::ClockId;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
@@ -16,6 +18,7 @@ pub(crate) fn observe() -> Machine {
         vdso: vdso().unwrap_or_default(),
         limits: limits(),
         capabilities: capabilities(None).map_or(0, |sets| sets.permitted.bits()),
+        clocks: clocks(),
     }
 }
 
@@ -29,6 +32,18 @@ fn vdso() -> Option<Vec<u8>> {
     let memory = File::open("/proc/self/mem").ok()?;
     memory.read_exact_at(&mut bytes, start).ok()?;
     Some(bytes)
+}
+
+fn clocks() -> Clocks {
+    let now = |clock| {
+        let time = rustix::time::clock_gettime(clock);
+        (time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_nsec as u64
+    };
+    Clocks {
+        realtime: now(ClockId::Realtime),
+        monotonic: now(ClockId::Monotonic),
+        boottime: now(ClockId::Boottime),
+    }
 }
 
 fn limits() -> Vec<u64> {

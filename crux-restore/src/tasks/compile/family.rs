@@ -47,73 +47,32 @@ impl Compiler<'_> {
         self.call(at, call);
     }
 
-    /// Those that differ from the parent's.
+    /// Those that differ from the maker's.
     fn namespaces(&mut self, at: ProcessIndex, process: &Process) {
-        let tasks = self.tasks;
-        let parent = process.parent.map(|it| &tasks.processes[it.at()]);
-        if at.at() == 0 {
-            let (net, ipc) = self.numbers.built();
-            for (fd, kind) in [(net, libc::CLONE_NEWNET), (ipc, libc::CLONE_NEWIPC)] {
-                if let Some(fd) = fd {
-                    self.call(at, Call::new(libc::SYS_setns).with(arguments![fd, kind]));
-                }
-            }
-            self.names(at, process);
+        if is_zombie(process) {
+            return;
         }
-        if process.user_namespace != parent.and_then(|parent| parent.user_namespace) {
+        self.join_namespaces(at, process);
+        let tasks = self.tasks;
+        let maker = self.lineage.maker(at).map(|it| &tasks.processes[it.at()]);
+        if process.user_namespace != maker.and_then(|maker| maker.user_namespace) {
             self.refuse(
                 process,
                 "it is in a user namespace of its own, which cannot be restored yet",
             );
         }
-        if let Some(parent) = parent {
-            let zombie = is_zombie(process);
-            for (differs, what) in [
-                (process.uts_namespace != parent.uts_namespace, "UTS"),
-                (process.ipc_namespace != parent.ipc_namespace, "IPC"),
-                (process.net_namespace != parent.net_namespace, "network"),
-                (
-                    process.cgroup_namespace != parent.cgroup_namespace,
-                    "cgroup",
-                ),
-                (process.time_namespace != parent.time_namespace, "time"),
-                (process.pid_namespace != parent.pid_namespace, "pid"),
-            ] {
-                if differs && !zombie {
-                    let what = format!(
-                        "it is in another {what} namespace than its parent, which cannot be restored yet"
-                    );
-                    self.refuse(process, what);
-                }
-            }
-        } else if process.time_namespace.is_some() {
+        if maker.is_some_and(|maker| maker.pid_namespace != process.pid_namespace) {
             self.refuse(
                 process,
-                "it is in a time namespace, which cannot be restored yet",
+                "it is in another pid namespace than its parent, which cannot be restored yet",
             );
         }
-        let before = parent.and_then(|parent| parent.mount_namespace);
+        let before = maker.and_then(|maker| maker.mount_namespace);
         if let Some(namespace) = process.mount_namespace.filter(|it| Some(*it) != before) {
             let (fd, root) = self.numbers.namespace(namespace);
             let kind = libc::CLONE_NEWNS;
             self.call(at, Call::new(libc::SYS_setns).with(arguments![fd, kind]));
             self.enter(at, root.into());
-        }
-    }
-
-    /// What the new UTS namespace of the first process calls the machine.
-    fn names(&mut self, at: ProcessIndex, process: &Process) {
-        let Some(index) = process.uts_namespace else {
-            return;
-        };
-        let tasks = self.tasks;
-        let uts = &tasks.uts_namespaces[index.at()];
-        for (number, name) in [
-            (libc::SYS_sethostname, &uts.host_name),
-            (libc::SYS_setdomainname, &uts.domain_name),
-        ] {
-            let bytes = self.bytes(name.clone());
-            self.call(at, Call::new(number).with(arguments![bytes, name.len()]));
         }
     }
 
@@ -216,15 +175,22 @@ impl Compiler<'_> {
         self.wait(at, group, libc::WEXITED);
     }
 
-    /// clone3(2) with the numbers that the child is to have: those of its own namespace first.
+    /// clone3(2) with the numbers that the child is to have, those of its own namespace first; without any
+    /// it gets whichever are free.
     pub(super) fn clone(&mut self, flags: u64, exit_signal: u64, pids: &[u32]) -> Call {
-        let ids: Vec<u8> = pids.iter().rev().flat_map(|id| id.to_le_bytes()).collect();
-        let ids = self.bytes(ids);
         // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls; set_tid, its size, cgroup.
         let arguments = Block::words(&[flags, 0, 0, 0, exit_signal, 0, 0, 0]);
-        let arguments = arguments
-            .then_pointer(ids.at(0))
-            .then(&[pids.len() as u64, 0]);
+        let arguments = match pids {
+            // The kernel wants both or neither.
+            [] => arguments.then(&[0, 0, 0]),
+            _ => {
+                let ids = pids.iter().rev().flat_map(|id| id.to_le_bytes());
+                let ids = self.bytes(ids.collect::<Vec<u8>>());
+                arguments
+                    .then_pointer(ids.at(0))
+                    .then(&[pids.len() as u64, 0])
+            }
+        };
         let block = self.arena.block(arguments);
         Call::new(libc::SYS_clone3).with(arguments![block, CLONE_ARGS])
     }

@@ -23,6 +23,7 @@ mod lineage;
 #[cfg(test)]
 mod lineage_test;
 mod memory;
+mod namespaces;
 mod numbers;
 mod origins;
 mod pages;
@@ -35,10 +36,11 @@ mod threads;
 
 use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan};
 use crux_image::mounts::Mounts;
-use crux_image::tasks::{Process, ProcessIndex, ProcessState, Tasks};
+use crux_image::tasks::{Clocks, Process, ProcessIndex, ProcessState, Tasks};
 use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
 use files::Openers;
 use lineage::Lineage;
+use namespaces::Kind;
 use numbers::Numbers;
 use places::Places;
 use std::collections::HashMap;
@@ -52,6 +54,8 @@ pub struct Machine {
     pub limits: Vec<u64>,
     /// Capabilities that tasks can be given.
     pub capabilities: u64,
+    /// What the clocks say.
+    pub clocks: Clocks,
 }
 
 /// Why tasks cannot be restored here.
@@ -188,10 +192,10 @@ impl<'a> Compiler<'a> {
                 pid: first.first_pid(),
                 new: NewNamespaces {
                     pid: self.tasks.pid_namespaces.first().is_some_and(|ns| ns.own),
-                    uts: first.uts_namespace.is_some(),
-                    ipc: first.ipc_namespace.is_some() && !self.numbers.built_ipc,
-                    net: first.net_namespace.is_some() && !self.numbers.built_net,
-                    cgroup: first.cgroup_namespace.is_some(),
+                    uts: Kind::Uts.born(self.tasks).is_some(),
+                    ipc: Kind::Ipc.born(self.tasks).is_some() && !self.numbers.built_ipc,
+                    net: Kind::Net.born(self.tasks).is_some() && !self.numbers.built_net,
+                    cgroup: Kind::Cgroup.born(self.tasks).is_some(),
                 },
             },
             inherited: self.numbers.inherited(),

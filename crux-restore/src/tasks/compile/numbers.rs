@@ -3,9 +3,12 @@
 //!
 //! Kind: pure.
 
+use super::namespaces::Kind;
 use super::ranges::Ranges;
 use crate::tasks::plan::{Inherited, Source};
-use crux_image::mounts::{Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType};
+use crux_image::mounts::{
+    Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType, UserNsIndex,
+};
 use crux_image::tasks::{FileIndex, OpenTarget, SharedMemoryIndex, Tasks};
 
 /// The arena, and behind it shared memory while it is filled.
@@ -34,6 +37,9 @@ pub(super) struct Numbers {
     externals: Vec<(u32, String)>,
     files: Vec<u32>,
     memory: Vec<u32>,
+    users: Vec<u32>,
+    /// By [`Kind`]: what the first task is born in, if it is the caller's, and then those of the record.
+    kept: Vec<Vec<u32>>,
 }
 
 impl Numbers {
@@ -58,6 +64,8 @@ impl Numbers {
             files.push(number);
         }
         let memory = tasks.shared_memory.iter().map(|_| take()).collect();
+        let users = mounts.user_namespaces.iter().map(|_| take()).collect();
+        let kept = Kind::ALL.map(|kind| (0..=kind.count(tasks)).map(|_| take()).collect());
         let built = |wanted: OwnFsType| {
             let mut origins = mounts.origins.iter();
             origins.any(|origin| match origin {
@@ -82,6 +90,8 @@ impl Numbers {
             externals,
             files,
             memory,
+            users,
+            kept: kept.into(),
         }
     }
 
@@ -105,6 +115,16 @@ impl Numbers {
         self.memory[memory.at()]
     }
 
+    /// A user namespace that the builder made.
+    pub(super) fn user(&self, user: UserNsIndex) -> u32 {
+        self.users[user.at()]
+    }
+
+    /// A namespace that is to be joined; none: the caller's.
+    pub(super) fn kept(&self, kind: Kind, namespace: Option<usize>) -> u32 {
+        self.kept[kind as usize][namespace.map_or(0, |it| it + 1)]
+    }
+
     /// Where shared memory is mapped as a whole.
     pub(super) fn parking(&self, memory: SharedMemoryIndex) -> u64 {
         self.parking[memory.at()]
@@ -123,10 +143,15 @@ impl Numbers {
             all.push((*namespace, Source::MountNamespace(at.into())));
             all.push((*root, Source::Root(at.into())));
         }
+        for (at, user) in self.users.iter().enumerate() {
+            all.push((*user, Source::UserNamespace(at.into())));
+        }
         let externals = self.externals.iter();
         all.extend(externals.map(|(number, name)| (*number, Source::External(name.clone()))));
         let inherited = |(number, source)| Inherited { number, source };
-        all.into_iter().map(inherited).collect()
+        let mut all: Vec<_> = all.into_iter().map(inherited).collect();
+        all.sort_by_key(|it| it.number);
+        all
     }
 
     /// Names for people.
@@ -144,7 +169,14 @@ impl Numbers {
             };
             (it.number, name)
         };
-        self.inherited().into_iter().map(name).collect()
+        let kept = Kind::ALL.into_iter().flat_map(|kind| {
+            let numbers = self.kept[kind as usize].iter().enumerate();
+            numbers.map(move |(at, number)| match at {
+                0 => (*number, format!("the caller's {} namespace", kind.name())),
+                at => (*number, format!("{} namespace {}", kind.name(), at - 1)),
+            })
+        });
+        self.inherited().into_iter().map(name).chain(kept).collect()
     }
 
     /// The network and ipc namespaces that the builder made.

@@ -319,6 +319,7 @@ pub(super) fn machine() -> Machine {
         vdso: Vec::new(),
         limits: vec![u64::MAX; 16],
         capabilities: 0x1ff_ffff_ffff,
+        clocks: Clocks::default(),
     }
 }
 

@@ -7,6 +7,7 @@
 mod files;
 mod identity;
 mod memory;
+mod namespaces;
 mod processor;
 mod signals;
 mod sys;
@@ -36,6 +37,8 @@ const SCENARIOS: &[Scenario] = &[
     ("tree", tree::family),
     ("zombie", tree::zombie),
     ("identity", identity::kept),
+    ("namespaces", namespaces::of_single_processes),
+    ("time-namespace", namespaces::time),
     ("processor", processor::registers),
 ];
 

@@ -274,3 +274,19 @@ pub(crate) fn unblock(signal: i32) {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
     }
 }
+
+/// unshare(CLONE_NEWTIME): children are in a new time namespace.
+pub(crate) fn unshare_time() {
+    // SAFETY: no memory is passed.
+    let result = unsafe { libc::unshare(0x80) };
+    assert_eq!(result, 0, "unshare: {}", Error::last_os_error());
+}
+
+/// Seconds that a clock shows.
+pub(crate) fn seconds(clock: i32) -> i64 {
+    // SAFETY: integers, for which zero is a value.
+    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is a local, which the call writes.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec
+}

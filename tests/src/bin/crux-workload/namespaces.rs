@@ -1,0 +1,177 @@
+//! Namespaces of single processes: some have one of their own, some share one that neither made for the other.
+//!
+//! Kind: effect.
+
+use super::{Verify, same, sys};
+use nix::libc;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{Pid, sethostname};
+use std::fs::{File, read_link, read_to_string};
+use std::io::{Read as _, Write as _};
+
+/// The kinds that unshare(2) makes for the caller itself.
+const KINDS: [(&str, CloneFlags); 4] = [
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+];
+
+/// A child in namespaces of its own, with a child of its own in them; another child joined them; a third is
+/// in a UTS namespace of its own, which has a child that went back to the first process's.
+pub(crate) fn of_single_processes() -> Verify {
+    let one = sys::child(|| {
+        KINDS
+            .iter()
+            .for_each(|(_, flag)| unshare(*flag).expect("unshare"));
+        sethostname("one").expect("sethostname");
+        sys::child(wait_for_ever);
+        wait_for_ever()
+    });
+    wait_for(|| children(one).len() == 1);
+    let joined = sys::child(move || {
+        for (kind, flag) in KINDS {
+            let namespace = File::open(format!("/proc/{one}/ns/{kind}")).expect("open");
+            setns(namespace, flag).expect("setns");
+        }
+        wait_for_ever()
+    });
+    let third = sys::child(|| {
+        unshare(CloneFlags::CLONE_NEWUTS).expect("unshare");
+        sethostname("third").expect("sethostname");
+        sys::child(|| {
+            setns(
+                File::open("/proc/1/ns/uts").expect("open"),
+                CloneFlags::CLONE_NEWUTS,
+            )
+            .expect("setns");
+            wait_for_ever()
+        });
+        wait_for_ever()
+    });
+    wait_for(|| children(third).len() == 1);
+    let (below, back) = (children(one)[0], children(third)[0]);
+    wait_for(|| of(joined, "cgroup") == of(one, "cgroup") && of(back, "uts") == of(1, "uts"));
+    let all = [1, one, below, joined, third, back];
+    let before = sharing(&all);
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        wrong.extend(same("who shares what", sharing(&all), before.clone()));
+        for (pid, name) in [
+            (one, "one"),
+            (below, "one"),
+            (joined, "one"),
+            (third, "third"),
+        ] {
+            wrong.extend(same("the name", host_name(pid), name.to_owned()));
+        }
+        let own = read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        wrong.extend(same(
+            "the first name",
+            host_name(back),
+            own.trim().to_owned(),
+        ));
+        wrong
+    })
+}
+
+/// For each kind, the first of these processes that is in the namespace of each.
+fn sharing(pids: &[i32]) -> Vec<(&'static str, Vec<Option<usize>>)> {
+    let of_kind = |kind: &'static str| {
+        let all: Vec<_> = pids.iter().map(|pid| of(*pid, kind)).collect();
+        let first = |one: &String| all.iter().position(|it| it == one && !it.is_empty());
+        (kind, all.iter().map(first).collect())
+    };
+    let kinds = KINDS.iter().map(|(kind, _)| *kind);
+    kinds.chain(["mnt", "user", "time"]).map(of_kind).collect()
+}
+
+fn of(pid: i32, kind: &str) -> String {
+    let link = read_link(format!("/proc/{pid}/ns/{kind}"));
+    link.map_or(String::new(), |link| link.display().to_string())
+}
+
+/// As a process in that namespace sees it.
+fn host_name(of: i32) -> String {
+    let (read, write) = nix::unistd::pipe().expect("pipe");
+    let child = sys::child(move || {
+        let namespace = File::open(format!("/proc/{of}/ns/uts")).expect("open");
+        setns(namespace, CloneFlags::CLONE_NEWUTS).expect("setns");
+        let name = nix::unistd::gethostname().expect("gethostname");
+        let mut write = File::from(write);
+        write.write_all(name.as_encoded_bytes()).map_or(1, |()| 0)
+    });
+    let mut name = String::new();
+    let _ = File::from(read).read_to_string(&mut name);
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    name
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let text = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().flat_map(str::parse).collect()
+}
+
+fn wait_for(mut there: impl FnMut() -> bool) {
+    while !there() {
+        std::thread::yield_now();
+    }
+}
+
+fn wait_for_ever() -> i32 {
+    loop {
+        nix::unistd::pause();
+    }
+}
+
+/// A child in a time namespace that is ahead, whose clocks go on; a child of it is there as well.
+pub(crate) fn time() -> Verify {
+    const AHEAD: u64 = 1_000_000;
+    let (asked, ask) = nix::unistd::pipe().expect("pipe");
+    let (heard, answer) = nix::unistd::pipe().expect("pipe");
+    let child = sys::child(move || {
+        sys::unshare_time();
+        let offsets = format!("monotonic {AHEAD} 5\nboottime {} 0\n", 2 * AHEAD);
+        std::fs::write("/proc/self/timens_offsets", offsets).expect("timens_offsets");
+        let namespace = File::open("/proc/self/ns/time_for_children").expect("open");
+        setns(namespace, CloneFlags::from_bits_retain(0x80)).expect("setns");
+        sys::child(move || tell_clocks(File::from(asked), File::from(answer)));
+        wait_for_ever()
+    });
+    wait_for(|| children(child).len() == 1);
+    let below = children(child)[0];
+    let all = [1, child, below];
+    let before = sharing(&all);
+    let (mut ask, mut heard) = (File::from(ask), File::from(heard));
+    let mut look = move || {
+        let mut bytes = [0; 16];
+        let _ = ask
+            .write_all(b"?")
+            .and_then(|()| heard.read_exact(&mut bytes));
+        let word = |at: usize| bytes[at..at + 8].try_into().map_or(0, i64::from_ne_bytes);
+        [word(0), word(8)]
+    };
+    let mut last = look();
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        wrong.extend(same("who shares what", sharing(&all), before.clone()));
+        let now = look();
+        // Frozen, they go on by no time at all; a test is over in less than that.
+        let goes_on = |(now, last): (&i64, &i64)| (0..300).contains(&(now - last));
+        if !now.iter().zip(&last).all(goes_on) {
+            wrong.push(format!("the clocks were {last:?} and are {now:?}"));
+        }
+        last = now;
+        wrong
+    })
+}
+
+/// Seconds of the monotonic and of the boottime clock, whenever it is asked.
+fn tell_clocks(mut asked: File, mut answer: File) -> i32 {
+    while asked.read_exact(&mut [0]).is_ok() {
+        let bytes = [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME].map(sys::seconds);
+        let bytes = bytes.map(i64::to_ne_bytes).concat();
+        answer.write_all(&bytes).expect("write");
+    }
+    0
+}
