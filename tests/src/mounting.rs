@@ -13,7 +13,7 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Whether a call is for one mount or for the tree below it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,21 @@ pub fn with_superblock_flag(fs: &str, at: &Path, flag: &str) -> Result<()> {
     fsconfig_set_string(&context, "source", flag)?;
     fsconfig_set_flag(&context, flag).with_context(|| format!("fsconfig({flag})"))?;
     fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount")?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&mount, "", CWD, at, flags).with_context(|| format!("move_mount({at:?})"))
+}
+
+/// Mounts an overlay of many lower directories, each given by itself (`lowerdir+`, Linux 6.7).
+pub fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, at: &Path) -> Result<()> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen(overlay)")?;
+    let lower = lower.iter().map(|path| ("lowerdir+", path.as_path()));
+    for (key, path) in lower.chain([("upperdir", upper), ("workdir", work)]) {
+        fsconfig_set_string(&context, key, path)
+            .with_context(|| format!("fsconfig({key}, {path:?})"))?;
+    }
+    fsconfig_create(&context).context("fsconfig(create)")?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount")?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;

@@ -25,10 +25,11 @@ pub(crate) const DEMO: [Package; 2] = [
 
 /// What the root tier makes containers with, its own, and those of LXC and runc; and the runtimes that are
 /// restored in them.
-pub(crate) const CONTAINERS: [Package; 8] = [
+pub(crate) const CONTAINERS: [Package; 9] = [
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),
+    package("e2fsprogs", &["/sbin/mkfs.ext4", "/usr/sbin/mkfs.ext4"]),
     package("lxc", &["/usr/bin/lxc-start"]),
     package("lxc-templates", &["/usr/share/lxc/templates/lxc-busybox"]),
     package("debootstrap", &["/usr/sbin/debootstrap"]),

@@ -43,7 +43,7 @@ const EVERY_CALL: &str =
     "the time: it runs the executables once for each of their calls, and traces them";
 const NO_KERNEL: &str = "the time: it reads images, which is the same on every kernel";
 
-const LACKS: [Lack; 6] = [
+const LACKS: [Lack; 7] = [
     Lack {
         tests: "tests::lxc ",
         since: None,
@@ -68,6 +68,11 @@ const LACKS: [Lack; 6] = [
         tests: "root_idmapped_mounts_are_restored",
         since: Some((6, 15)),
         what: "id-maps told by statmount (Linux 6.15)",
+    },
+    Lack {
+        tests: "root_overlay_with_options_over_a_page_is_restored",
+        since: Some((6, 7)),
+        what: "an overlay's lowerdir+ (Linux 6.7)",
     },
     Lack {
         tests: "mount_tucked_beneath",
