@@ -8,7 +8,8 @@ use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::judge::Policy;
 use crate::roles::message::{
-    Answer, Ask, Doubt, Finished, Fit, LARGE, Order, Refusal, SMALL, TEXT, Trace, bound, printable,
+    Answer, Ask, Doubt, Finished, Fit, LARGE, Order, Refusal, SMALL, Stopped, TEXT, Trace, bound,
+    printable,
 };
 use crate::roles::{collector, encoder, spec, tracer};
 use crate::tasks::Release;
@@ -82,7 +83,7 @@ fn dump(options: &Options) -> Result<(), Failure> {
     report::left_out(dumped.fit.left_out);
     report::unlike(dumped.fit.lost, dumped.finished.covered);
     if let (Some(time), false) = (frozen, options.mounts_only) {
-        report::frozen(dumped.processes, time);
+        report::frozen(dumped.stopped, time);
     }
     report::print(&printable(&dumped.finished.text), options)
 }
@@ -113,8 +114,8 @@ fn image(error: crux_image::error::ImageError) -> Failure {
 struct Dumped {
     fit: Fit,
     finished: Finished,
-    /// How many were frozen.
-    processes: u64,
+    /// What was frozen.
+    stopped: Stopped,
     /// For how many microseconds, if that is over.
     frozen: Option<u64>,
 }
@@ -177,16 +178,16 @@ impl Roles {
 
     /// From the first look to the last record, and again while tables change.
     fn dump(&mut self, options: &Options, void: Option<&OwnedFd>) -> Result<Dumped, Failure> {
-        let processes = match &mut self.tracer {
-            None => 0,
+        let stopped = match &mut self.tracer {
+            None => Stopped::NONE,
             Some(tracer) => {
                 tracer.send(&Trace::Freeze, &[]).or_exit(Exit::Undone)?;
-                let answer = tracer.receive::<Answer<u64>>(bound(SMALL, 0));
+                let answer = tracer.receive::<Answer<Stopped>>(bound(SMALL, 0));
                 answer.or_exit(Exit::Undone)?.0.map_err(Failure::from)?
             }
         };
         for _ in 0..TRIES {
-            match self.try_to_dump(options, void, processes) {
+            match self.try_to_dump(options, void, stopped) {
                 Ok(dumped) => return Ok(dumped),
                 Err(Stop::Changed) => {}
                 Err(Stop::Failed(failure)) => return Err(failure),
@@ -200,7 +201,7 @@ impl Roles {
         &mut self,
         options: &Options,
         void: Option<&OwnedFd>,
-        processes: u64,
+        stopped: Stopped,
     ) -> Result<Dumped, Stop> {
         let tables = self.look()?;
         let (fit, work, members) = match self.judge() {
@@ -239,7 +240,7 @@ impl Roles {
         Ok(Dumped {
             fit,
             finished,
-            processes,
+            stopped,
             frozen,
         })
     }

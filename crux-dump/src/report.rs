@@ -4,6 +4,7 @@
 
 use crate::cli::Options;
 use crate::failure::{Exit, Failure};
+use crate::roles::message::Stopped;
 use crux_image::inventory::ImageId;
 use crux_image::mounts::Mounts;
 use crux_image::render;
@@ -44,16 +45,21 @@ pub(crate) fn left_out(count: u64) {
     }
 }
 
-/// How long the container stood still.
-pub(crate) fn frozen(count: u64, microseconds: u64) {
+/// How long the container stood still, and how long it took until all of it did.
+pub(crate) fn frozen(stopped: Stopped, microseconds: u64) {
+    let count = stopped.processes;
     let processes = if count == 1 {
         "process was"
     } else {
         "processes were"
     };
-    let (whole, part) = (microseconds / 1000, microseconds % 1000 / 100);
+    let milliseconds = |time: u64| format!("{}.{}", time / 1000, time % 1000 / 100);
+    let (whole, first) = (
+        milliseconds(microseconds),
+        milliseconds(stopped.microseconds),
+    );
     say(format_args!(
-        "Note: {count} {processes} frozen for {whole}.{part} ms\n"
+        "Note: {count} {processes} frozen for {whole} ms, all stopped within {first} ms\n"
     ));
 }
 

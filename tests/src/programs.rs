@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -111,6 +112,23 @@ impl Programs {
         Running::start(&self.restore, arguments.into_iter().chain(options))
     }
 
+    /// The same, telling the first process a line at once: and what it said first, as soon as it has.
+    pub fn restore_tasks_until_said<S: AsRef<OsStr>>(
+        &self,
+        images: &Path,
+        options: &[S],
+        line: &str,
+    ) -> Result<(Running, Vec<u8>)> {
+        let options = options.iter().map(AsRef::as_ref);
+        let arguments = [OsStr::new("--images"), images.as_os_str()];
+        let arguments = arguments.into_iter().chain(options);
+        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut running = Running::start_with(&self.restore, arguments, |_| Ok(theirs.into()))?;
+        running.say(line)?;
+        let said = first_words(ours)?;
+        Ok((running, said))
+    }
+
     /// Starts `crux-restore --mounts-only`; a COMMAND goes into the options, after `--`.
     pub fn restore<S: AsRef<OsStr>>(&self, images: &Path, options: &[S]) -> Result<Running> {
         let fixed = ["--mounts-only", "--images"].map(OsStr::new);
@@ -130,10 +148,7 @@ impl Programs {
         let arguments = fixed.into_iter().chain([images.as_os_str()]).chain(options);
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
         let running = Running::start_with(&self.restore, arguments, |_| Ok(theirs.into()))?;
-        let mut said = vec![0; 4096];
-        let length = File::from(ours).read(&mut said)?;
-        said.truncate(length);
-        Ok((running, said))
+        Ok((running, first_words(ours)?))
     }
 
     /// Runs `crux-image VERB DIR...` to its end.
@@ -304,8 +319,15 @@ impl Drop for Running {
     }
 }
 
-/// Not from /proc/PID/task/TID/children: not every kernel has that.
-pub(crate) fn children(parent: u32) -> Vec<u32> {
+fn first_words(pipe: OwnedFd) -> Result<Vec<u8>> {
+    let mut said = vec![0; 4096];
+    let length = File::from(pipe).read(&mut said)?;
+    said.truncate(length);
+    Ok(said)
+}
+
+/// The children of a process. Not from /proc/PID/task/TID/children: not every kernel has that.
+pub fn children(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };

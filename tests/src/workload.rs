@@ -3,20 +3,23 @@
 //! Kind: effect.
 
 use crate::{Container, Lab, Output, Program, Running, Site, Spec};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// What a program that is linked dynamically needs, from the host.
 const LIBRARIES: [&str; 4] = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
 
 /// A container that runs a scenario, and is ready.
 pub fn start(lab: &Lab, scenario: &str) -> Result<Container> {
+    start_with(lab, &[scenario])
+}
+
+/// The same, with more words for the program.
+pub fn start_with(lab: &Lab, words: &[&str]) -> Result<Container> {
     let place = "/bin/crux-workload";
-    start_program(
-        lab,
-        &[place, scenario],
-        &[(lab.programs.workload.as_path(), place)],
-    )
+    let words: Vec<&str> = [place].iter().chain(words).copied().collect();
+    start_program(lab, &words, &[(lab.programs.workload.as_path(), place)])
 }
 
 /// A container with its own /proc, /tmp and /dev that runs a program which talks as `crux-workload` does, and is
@@ -39,6 +42,8 @@ fn build(site: &Site<'_>, brings: &[(&Path, &str)]) -> Result<()> {
         let path = Path::new(library);
         // Where /lib is a link to usr/lib, so it is in the container.
         match std::fs::read_link(path) {
+            // A root directory may be used again.
+            Ok(_) if site.at(library).is_symlink() => {}
             Ok(target) => std::os::unix::fs::symlink(target, site.at(library))?,
             Err(_) => site.bind(path, library, "ro")?,
         }
@@ -91,6 +96,21 @@ pub fn restore(lab: &Lab) -> Result<Running> {
     let root = format!("--root={}", lab.path("root").display());
     let options = ["--external=auto", &root];
     lab.programs.restore_tasks(&images(lab), &options)
+}
+
+/// Restores it, and asks once: from the start of crux-restore until that is answered.
+pub fn restore_until_answer(lab: &Lab) -> Result<(Running, Duration)> {
+    let root = format!("--root={}", lab.path("root").display());
+    let options = ["--external=auto", &root];
+    let start = Instant::now();
+    let programs = &lab.programs;
+    let (running, said) = programs.restore_tasks_until_said(&images(lab), &options, "look")?;
+    let time = start.elapsed();
+    if said != b"ok\n" {
+        let output = running.finish()?.success("crux-restore")?;
+        bail!("the workload said {said:?}: {}", output.stderr);
+    }
+    Ok((running, time))
 }
 
 /// Asks the restored workload `rounds` times, and lets it end.

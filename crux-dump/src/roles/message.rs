@@ -53,13 +53,30 @@ pub(crate) enum Ask {
 /// What the tracer is asked for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Trace {
-    /// To stop all tasks: it answers with their number.
+    /// To stop all tasks: it answers with [`Stopped`].
     Freeze,
     /// [`Tables`] follow, and the member for memory comes along: it answers,
     /// [`Captured`](crate::tasks::Captured) follows.
     Capture,
     /// To let them go: it answers with how long they were stopped, in microseconds.
     Release(Release),
+}
+
+/// From the tracer: all tasks stand still.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Stopped {
+    /// How many.
+    pub(crate) processes: u64,
+    /// How long it took, from the first on.
+    pub(crate) microseconds: u64,
+}
+
+impl Stopped {
+    /// Where no tasks are dumped.
+    pub(crate) const NONE: Self = Self {
+        processes: 0,
+        microseconds: 0,
+    };
 }
 
 /// What the encoder is told.

@@ -4,7 +4,7 @@
 //! that it is given. When it ends, at whatever moment, all that it holds goes on.
 
 use super::encoder;
-use super::message::{Answer, LARGE, Refusal, SMALL, Tables, Trace, bound};
+use super::message::{Answer, LARGE, Refusal, SMALL, Stopped, Tables, Trace, bound};
 use crate::tasks::{self, Captured, Frozen, Surroundings};
 use crux_role::{Channel, ChannelError};
 use std::fs::File;
@@ -18,9 +18,12 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
         match (ask, &mut frozen) {
             (Trace::Freeze, None) => {
                 let answer = tasks::freeze(pid).map(|now| {
-                    let count = now.targets.len() as u64;
+                    let stopped = Stopped {
+                        processes: now.targets.len() as u64,
+                        microseconds: now.time().as_micros() as u64,
+                    };
                     frozen = Some(now);
-                    count
+                    stopped
                 });
                 channel.send(&answer.map_err(Refusal::from), &[])?;
             }

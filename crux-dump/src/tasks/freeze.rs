@@ -427,6 +427,11 @@ impl Frozen {
         Ok(self.since.elapsed())
     }
 
+    /// How long they have been frozen by now.
+    pub fn time(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// To all processes, the first one first: where that is a pid namespace's, all end at once.
     fn send(&self, signal: i32) -> Result<(), TraceError> {
         let alive = self.targets.iter().zip(&self.held);

@@ -44,6 +44,17 @@ impl Row {
         }
     }
 
+    /// A time that is compared with nothing.
+    pub(super) fn alone(name: String, crux: f64, target: Target) -> Self {
+        Self {
+            name,
+            crux,
+            bare: None,
+            unit: "s".into(),
+            target,
+        }
+    }
+
     /// A size, with a limit.
     pub(super) fn mebibytes(name: String, crux: f64, target: Target) -> Self {
         Self {

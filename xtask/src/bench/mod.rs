@@ -6,6 +6,7 @@
 mod contents;
 mod measure;
 mod mounts;
+mod tasks;
 
 use crate::cargo::{Profile, build, cargo, succeed};
 use anyhow::{Result, bail, ensure};
@@ -41,6 +42,12 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         files: usize,
     },
+    /// Processes, threads and memory, against starting the same executable and against bare copying
+    Tasks {
+        /// Memory of the large process
+        #[arg(long, default_value_t = 1024)]
+        mib: usize,
+    },
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -55,6 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rows = match options.what {
         What::Mounts => mounts::run(&programs, options.runs)?,
         What::Contents { mib, files } => contents::run(&programs, options.runs, mib, files)?,
+        What::Tasks { mib } => tasks::run(&programs, options.runs, mib)?,
     };
     match options.json {
         true => println!("{}", serde_json::to_string_pretty(&rows)?),

@@ -4,6 +4,7 @@
 //! sees is what counts. It knows nothing of crux. Standard output: `ready`, then `ok` for each line
 //! that it is told; anything else is a complaint. It ends with its input.
 
+mod crowd;
 mod files;
 mod identity;
 mod memory;
@@ -40,6 +41,9 @@ const SCENARIOS: &[Scenario] = &[
     ("namespaces", namespaces::of_single_processes),
     ("time-namespace", namespaces::time),
     ("processor", processor::registers),
+    ("processes-of-crowd", crowd::processes),
+    ("threads-of-crowd", crowd::threads),
+    ("memory-of-crowd", crowd::memory),
 ];
 
 fn main() {
