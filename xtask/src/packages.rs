@@ -35,6 +35,7 @@ pub(crate) const CONTAINERS: [Package; 9] = [
     package("debootstrap", &["/usr/sbin/debootstrap"]),
     package("runc", &["/usr/sbin/runc", "/usr/bin/runc"]),
     package("python3", &["/usr/bin/python3"]),
+    package("default-jdk-headless", &["/usr/bin/javac"]),
 ];
 
 /// What the files of a virtual machine are made with.
