@@ -23,6 +23,20 @@ fn survives(scenario: &str) {
     });
 }
 
+/// The kernel continues some calls in another way when they are interrupted once more.
+#[test]
+fn root_waits_keep_their_length_through_many_dumps() {
+    Lab::test(Setup::ROOT, |lab| {
+        let mut container = start(lab, "waits")?;
+        for _ in 0..5 {
+            workload::dump(lab, &container, &["--leave-running"])?;
+            std::fs::remove_dir_all(workload::images(lab))?;
+        }
+        ask(&mut container)?;
+        workload::survives(lab, container)
+    });
+}
+
 macro_rules! survive {
     ($($name:ident $scenario:literal;)*) => {
         $(#[test]
@@ -47,6 +61,7 @@ survive! {
     root_those_who_have_ended_are_still_there "zombie";
     root_registers_survive "processor";
     root_sleeps_keep_their_length "sleep";
+    root_waits_keep_their_length "waits";
     root_identity_survives "identity";
     root_threads_survive "threads";
     root_namespaces_of_single_processes_survive "namespaces";

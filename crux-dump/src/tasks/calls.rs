@@ -5,19 +5,20 @@
 //! Most go on by the registers that the thread has (`-ERESTARTSYS` and the like). Two kinds need
 //! more: calls that the kernel ends with `EINTR` whatever interrupts them (signal(7)), which
 //! are begun anew here, and timed waits, which it continues from where they were
-//! without telling how long that is (`-ERESTART_RESTARTBLOCK`).
+//! without telling how long that is (`-ERESTART_RESTARTBLOCK`, [`original`]).
 
-use crux_image::tasks::{Clocks, Interrupted};
+use super::original;
+use crux_image::tasks::Clocks;
 use crux_trace::{Queue, Registers, Stopped, TraceError, read_memory};
 
 const EINTR: i64 = -4;
 const ERESTART_RESTARTBLOCK: i64 = -516;
 /// `syscall` is two bytes.
 const CALL_LENGTH: u64 = 2;
-const NANOSECONDS: u64 = 1_000_000_000;
 
-/// Calls that end with `EINTR` where a thread was only stopped.
-const BEGUN_ANEW: [libc::c_long; 9] = [
+/// Calls that end with `EINTR` where a thread was only stopped; those from read(2) on, of a socket that has a limit
+/// of time (`SO_RCVTIMEO`, `SO_SNDTIMEO`).
+const BEGUN_ANEW: [libc::c_long; 22] = [
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,
@@ -27,6 +28,19 @@ const BEGUN_ANEW: [libc::c_long; 9] = [
     libc::SYS_io_getevents,
     libc::SYS_msgsnd,
     libc::SYS_msgrcv,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_connect,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
 ];
 
 /// Has a thread begin its call anew if the freeze alone has ended it.
@@ -54,37 +68,34 @@ pub(super) fn resume_quietly(thread: &Stopped) -> Result<(), TraceError> {
     thread.set_registers(&registers)
 }
 
-/// What the record says of the call that a thread is in; `clocks` are those of the freeze.
-pub(super) fn interrupted(thread: &Stopped, registers: &Registers, clocks: &Clocks) -> Interrupted {
-    let waits = registers.orig_rax as i64 >= 0 && registers.rax as i64 == ERESTART_RESTARTBLOCK;
-    if !waits {
-        return Interrupted::No;
-    }
-    let read = |address: u64| {
-        let mut bytes = [0; 16];
-        read_memory(thread.tid(), address, &mut bytes).ok()?;
-        timespec(&bytes)
-    };
-    let call = original(thread, registers);
-    let remaining = remaining(call, registers, clocks, read);
-    Interrupted::Timed {
-        // TRUST: of a call that cannot be told nothing is known; it ends at once, as if in time.
-        remaining: remaining.unwrap_or(0),
-    }
+/// A timed wait that the kernel continues by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TimedWait {
+    /// The number of the call that was made.
+    pub(super) call: i64,
+    /// Nanoseconds, never too few.
+    pub(super) remaining: u64,
 }
 
-/// The number of the call. If it has been continued once already, `orig_rax` says
-/// restart_syscall(2), and the number is in the instruction before: `mov eax, N; syscall`.
-fn original(thread: &Stopped, registers: &Registers) -> i64 {
-    let mut code = [0; 7];
-    let at = registers.rip.wrapping_sub(code.len() as u64);
-    if registers.orig_rax as i64 == libc::SYS_restart_syscall
-        && read_memory(thread.tid(), at, &mut code).is_ok()
-        && let [0xb8, a, b, c, d, 0x0f, 0x05] = code
-    {
-        return i64::from(u32::from_le_bytes([a, b, c, d]));
+/// Nobody can tell which call a thread is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnknownCall;
+
+/// The timed wait that a thread is in, if it is in one; `clocks` are those of the freeze.
+pub(super) fn timed_wait(
+    thread: &Stopped,
+    registers: &Registers,
+    clocks: &Clocks,
+) -> Result<Option<TimedWait>, UnknownCall> {
+    let waits = registers.orig_rax as i64 >= 0 && registers.rax as i64 == ERESTART_RESTARTBLOCK;
+    if !waits {
+        return Ok(None);
     }
-    registers.orig_rax as i64
+    let read = |address: u64, bytes: &mut [u8]| read_memory(thread.tid(), address, bytes).is_ok();
+    let call = original::call(registers, read).ok_or(UnknownCall)?;
+    let time = |address: u64| original::timespec(address, read);
+    let remaining = remaining(call, registers, clocks, time).ok_or(UnknownCall)?;
+    Ok(Some(TimedWait { call, remaining }))
 }
 
 /// Nanoseconds until a wait ends, never too few. Of relative ones without a place for the remaining time
@@ -119,13 +130,6 @@ fn remaining(
         }
         _ => None,
     }
-}
-
-fn timespec(bytes: &[u8; 16]) -> Option<u64> {
-    let (seconds, nanoseconds) = bytes.split_at(8);
-    let seconds = u64::from_le_bytes(seconds.try_into().ok()?);
-    let nanoseconds = u64::from_le_bytes(nanoseconds.try_into().ok()?);
-    seconds.checked_mul(NANOSECONDS)?.checked_add(nanoseconds)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod memory;
 mod namespaces;
 mod objects;
 mod obstacle;
+mod original;
 mod places;
 mod proc_text;
 mod processes;

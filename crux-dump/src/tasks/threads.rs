@@ -2,7 +2,7 @@
 //!
 //! Kind: effect.
 
-use super::calls;
+use super::calls::{self, UnknownCall};
 use super::proc_text::{Status, odd, read_of_thread};
 use super::questions::Answers;
 use super::signals::queue;
@@ -61,7 +61,21 @@ pub(super) fn capture(
             cause: TaskCause::Other(what),
         });
     };
-    let registers = thread.registers()?;
+    let now = thread.registers()?;
+    let (mut registers, mut interrupted) = (from_kernel(&now), Interrupted::No);
+    match calls::timed_wait(thread, &now, about.clocks) {
+        Ok(None) => {}
+        Ok(Some(wait)) => {
+            registers.orig_rax = wait.call as u64;
+            interrupted = Interrupted::Timed {
+                remaining: wait.remaining,
+            };
+        }
+        Err(UnknownCall) => note(
+            "it is in a timed wait that was interrupted before, and nothing tells in which call"
+                .into(),
+        ),
+    }
     let credentials = credentials(&status, about.ids, answers.securebits);
     let credentials = credentials.ok_or_else(|| odd("task/TID/status"))?;
     if credentials.is_none() {
@@ -76,8 +90,8 @@ pub(super) fn capture(
     Ok(Thread {
         pids: pids(&status, about.outside).ok_or_else(|| odd("task/TID/status"))?,
         name: name(about.target, tid)?,
-        interrupted: calls::interrupted(thread, &registers, about.clocks),
-        registers: from_kernel(&registers),
+        interrupted,
+        registers,
         xstate: thread.xstate()?,
         mask: thread.signal_mask()?,
         pending: queue(thread, Queue::Thread)?,

@@ -41,6 +41,13 @@ pub(super) fn finish(thread: &Thread) -> (Finish, Option<u64>) {
     (finish, wait)
 }
 
+/// Whether it continues a wait of which the image does not say which call it was (images of version 1).
+pub(super) fn is_unknown(thread: &Thread) -> bool {
+    let registers = &thread.registers;
+    registers.rax as i64 == ERESTART_RESTARTBLOCK
+        && registers.orig_rax as i64 == libc::SYS_restart_syscall
+}
+
 /// The call is made once more.
 fn again(registers: &mut Registers) {
     registers.rax = registers.orig_rax;

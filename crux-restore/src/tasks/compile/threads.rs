@@ -166,6 +166,11 @@ impl Compiler<'_> {
 
     fn finished(&mut self, at: ProcessIndex, process: &Process, number: usize, script: ScriptId) {
         let thread = &process.threads[number];
+        if super::finish::is_unknown(thread) {
+            let what =
+                "it continues a wait, and the image does not say in which call; dump it anew";
+            self.refuse(process, what);
+        }
         let (finish, wait) = super::finish::finish(thread);
         if let Some(remaining) = wait {
             self.arena.stop(script, WAITS);

@@ -15,6 +15,7 @@ mod sys;
 mod threads;
 mod time;
 mod tree;
+mod waits;
 
 use std::io::{BufRead as _, Write as _};
 
@@ -35,6 +36,7 @@ const SCENARIOS: &[Scenario] = &[
     ("signals", signals::kept),
     ("sleep", time::sleeps),
     ("timers", time::timers),
+    ("waits", waits::timed),
     ("tree", tree::family),
     ("zombie", tree::zombie),
     ("identity", identity::kept),

@@ -176,6 +176,36 @@ pub(crate) fn sleep_once(nanoseconds: i64) -> i32 {
     unsafe { libc::nanosleep(&wanted, std::ptr::null_mut()) }
 }
 
+/// A call by its number, through syscall(2): 0, or its error. Addresses are those of what lives until it
+/// returns, and what the kernel writes there is not looked at.
+pub(crate) fn call(number: i64, arguments: [usize; 6]) -> i32 {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: callers pass addresses of live structs of the call's own kinds.
+    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
+        -1 => Error::last_os_error().raw_os_error().unwrap_or(-1),
+        _ => 0,
+    }
+}
+
+/// poll(2) of the C library's for nothing but the time.
+pub(crate) fn poll_nothing(milliseconds: i32) -> i32 {
+    // SAFETY: there is nothing that the kernel would read or write.
+    match unsafe { libc::poll(std::ptr::null_mut(), 0, milliseconds) } {
+        -1 => Error::last_os_error().raw_os_error().unwrap_or(-1),
+        _ => 0,
+    }
+}
+
+/// CLOCK_MONOTONIC.
+pub(crate) fn monotonic() -> std::time::Duration {
+    // SAFETY: the kernel writes to `now`, which lives until the call returns.
+    unsafe {
+        let mut now: libc::timespec = std::mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now);
+        std::time::Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    }
+}
+
 /// prctl(2) with a number.
 pub(crate) fn prctl(option: i32, value: u64) -> i32 {
     // SAFETY: only options with plain numbers are used.
