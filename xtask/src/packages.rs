@@ -18,14 +18,14 @@ const fn package(name: &'static str, files: &'static [&'static str]) -> Package 
 }
 
 /// What the demo makes its container with.
-pub(crate) const DEMO: [Package; 2] = [
+pub(crate) const DEMO: &[Package] = &[
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     package("util-linux", &["/usr/bin/nsenter"]),
 ];
 
 /// What the root tier makes containers with, its own, and those of LXC and runc; and the runtimes that are
 /// restored in them.
-pub(crate) const CONTAINERS: [Package; 9] = [
+pub(crate) const CONTAINERS: &[Package] = &[
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),
@@ -39,7 +39,7 @@ pub(crate) const CONTAINERS: [Package; 9] = [
 ];
 
 /// What the files of a virtual machine are made with.
-pub(crate) const MACHINE: [Package; 6] = [
+pub(crate) const MACHINE: &[Package] = &[
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),

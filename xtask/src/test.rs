@@ -208,6 +208,6 @@ fn no_root() -> Option<String> {
 }
 
 fn no_packages() -> Option<String> {
-    let installed = packages::ensure_installed(&packages::CONTAINERS);
+    let installed = packages::ensure_installed(packages::CONTAINERS);
     installed.err().map(|error| format!("{error:#}"))
 }

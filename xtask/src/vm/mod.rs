@@ -45,7 +45,7 @@ const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 /// Why this machine cannot run the tier.
 pub(crate) fn obstacle() -> Option<String> {
-    let files = packages::ensure_installed(&packages::MACHINE);
+    let files = packages::ensure_installed(packages::MACHINE);
     let missing = files.err().map(|error| format!("{error:#}"));
     missing.or_else(qemu::obstacle)
 }
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         Scope::All
     };
-    packages::ensure_installed(&packages::MACHINE)?;
+    packages::ensure_installed(packages::MACHINE)?;
     qemu::provide()?;
     succeed(&mut cargo(["build", "--quiet", "--workspace", "--bins"]))?;
     let suite = Suite::find(&options.test)?;
