@@ -62,6 +62,7 @@ survive! {
     root_registers_survive "processor";
     root_sleeps_keep_their_length "sleep";
     root_waits_keep_their_length "waits";
+    root_children_of_vfork_are_awaited "vfork";
     root_identity_survives "identity";
     root_threads_survive "threads";
     root_namespaces_of_single_processes_survive "namespaces";

@@ -304,6 +304,7 @@ fn memories(
         }
         let known = distinct.find(pid, 0, spaces.len());
         if let Some(known) = known.map_err(|error| CaptureError::Process { pid, error })? {
+            obstacles.push(shared_memory(pid));
             of.push((known < spaces.len()).then(|| known.into()));
             continue;
         }
@@ -326,6 +327,16 @@ fn memories(
     }
     let spaces = spaces.into_iter().map(|space| space.record).collect();
     Ok(Memories { spaces, of })
+}
+
+/// `CLONE_VM` without `CLONE_THREAD`: a child of vfork(2) that has not become another program yet, mostly.
+fn shared_memory(pid: u32) -> TaskObstacle {
+    let what = "it shares its memory with another process, which cannot be restored yet";
+    TaskObstacle {
+        pid,
+        part: Part::Process,
+        cause: TaskCause::Other(what.into()),
+    }
 }
 
 /// What other parts have found of a process.

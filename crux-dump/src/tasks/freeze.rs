@@ -244,6 +244,20 @@ impl Freezing {
         }
     }
 
+    /// In words, which child of a thread has its memory: until that becomes another program, or ends, the thread
+    /// sleeps (vfork(2)).
+    fn vfork(&self, tid: u32) -> String {
+        let directory = self.target.directory.as_fd();
+        let text = super::proc_text::read_of_thread(directory, tid, "children").unwrap_or_default();
+        let children = text.split(u8::is_ascii_whitespace);
+        let mut children = children.filter_map(super::proc_text::decimal);
+        let same = |child: &u32| super::same::is_memory_of(*child, self.target.pid);
+        let child = children.find(same);
+        child.map_or(String::new(), |child| {
+            format!("; it waits for its child of vfork(2), process {child}")
+        })
+    }
+
     /// Waits until all that were interrupted have stopped.
     fn wait(&mut self) -> Result<(), FreezeError> {
         let pid = self.target.pid;
@@ -254,7 +268,8 @@ impl Freezing {
                 Ok(None) => {}
                 Err(Stuck::Asleep(state)) => {
                     let what = format!(
-                        "it does not stop: it sleeps where no signal reaches it (state {state})"
+                        "it does not stop: it sleeps where no signal reaches it (state {state}{})",
+                        self.vfork(tid)
                     );
                     return Err(obstacle(pid, Part::Thread(tid), what));
                 }

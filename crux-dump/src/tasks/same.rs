@@ -31,6 +31,11 @@ impl Shared {
     }
 }
 
+/// Whether two processes have one memory; false where nobody can tell.
+pub(super) fn is_memory_of(pid: u32, other: u32) -> bool {
+    kcmp(pid, other, Shared::Memory.number(), 0, 0).is_ok_and(Ordering::is_eq)
+}
+
 /// Things of one kind, in the kernel's order; each leads to a position in a table.
 #[derive(Debug)]
 pub struct Distinct {

@@ -52,9 +52,6 @@ impl Compiler<'_> {
         }
         self.forget_children(at);
         for action in &process.actions {
-            if i32::from(action.signal) == libc::SIGTRAP && action.handler == 1 {
-                self.refuse(process, "it ignores SIGTRAP, which cannot be restored yet");
-            }
             let words = [action.handler, action.flags, action.restorer, action.mask];
             let block = self.arena.block(Block::words(&words));
             let call = Call::new(libc::SYS_rt_sigaction).with(arguments![

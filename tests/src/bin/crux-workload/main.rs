@@ -15,6 +15,7 @@ mod sys;
 mod threads;
 mod time;
 mod tree;
+mod vfork;
 mod waits;
 
 use std::io::{BufRead as _, Write as _};
@@ -37,6 +38,9 @@ const SCENARIOS: &[Scenario] = &[
     ("sleep", time::sleeps),
     ("timers", time::timers),
     ("waits", waits::timed),
+    ("vfork", vfork::short),
+    ("lasting-vfork", vfork::lasting),
+    ("memory-of-two", vfork::sharing),
     ("tree", tree::family),
     ("zombie", tree::zombie),
     ("identity", identity::kept),

@@ -3,7 +3,7 @@
 //! Kind: effect.
 
 use super::{Verify, same, sys};
-use nix::libc::{SA_NODEFER, SA_RESTART, SIGHUP, SIGRTMIN, SIGTERM, SIGUSR1, SIGUSR2};
+use nix::libc::{SA_NODEFER, SA_RESTART, SIGHUP, SIGRTMIN, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2};
 use std::sync::atomic::Ordering;
 
 /// Handlers with flags and masks, an ignored one, and a queue behind a mask.
@@ -12,7 +12,10 @@ pub(crate) fn kept() -> Verify {
     sys::catch(SIGUSR1, SA_RESTART, &[SIGTERM]);
     sys::catch(SIGUSR2, SA_NODEFER, &[]);
     sys::catch(queued, SA_RESTART, &[]);
-    sys::ignore(SIGHUP);
+    // Those that restore it make SIGTRAPs of their own.
+    for signal in [SIGHUP, SIGTRAP] {
+        sys::ignore(signal);
+    }
     for signal in [SIGUSR1, queued] {
         sys::block(signal);
     }
@@ -20,11 +23,11 @@ pub(crate) fn kept() -> Verify {
     for value in 0..3 {
         sys::queue(queued, 100 + value);
     }
-    let actions = [SIGUSR1, SIGUSR2, SIGHUP, SIGTERM, queued].map(sys::action);
+    let actions = [SIGUSR1, SIGUSR2, SIGHUP, SIGTRAP, SIGTERM, queued].map(sys::action);
     let mut round = 0;
     Box::new(move || {
         let mut wrong = Vec::new();
-        let now = [SIGUSR1, SIGUSR2, SIGHUP, SIGTERM, queued].map(sys::action);
+        let now = [SIGUSR1, SIGUSR2, SIGHUP, SIGTRAP, SIGTERM, queued].map(sys::action);
         wrong.extend(same("actions", now, actions));
         let caught = |signal: i32| sys::CAUGHT[signal as usize].load(Ordering::SeqCst);
         wrong.extend(same("blocked", caught(SIGUSR1), round));

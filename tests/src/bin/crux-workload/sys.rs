@@ -109,6 +109,39 @@ pub(crate) fn child(work: impl FnOnce() -> i32) -> i32 {
     }
 }
 
+/// clone(2) with these flags besides SIGCHLD, on a stack of its own that is never given back: its number.
+pub(crate) fn sharing_child(
+    flags: i32,
+    work: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+) -> i32 {
+    let stack = Vec::leak(vec![0_u128; 4096]).as_mut_ptr_range().end;
+    // SAFETY: nobody else has the stack. `work` uses nothing of the parent's but makes system calls.
+    let pid = unsafe {
+        let flags = flags | libc::SIGCHLD;
+        libc::clone(work, stack.cast(), flags, std::ptr::null_mut())
+    };
+    assert!(pid > 0, "clone: {}", Error::last_os_error());
+    pid
+}
+
+/// For [`sharing_child`]: after 300 ms it is another program, which ends.
+pub(crate) extern "C" fn late_program(_: *mut libc::c_void) -> libc::c_int {
+    sleep_once(300_000_000);
+    let program = c"/bin/true".as_ptr();
+    let (arguments, none) = ([program, std::ptr::null()], [std::ptr::null()]);
+    // SAFETY: both lists end in null; the kernel reads them during the call.
+    unsafe { libc::execve(program, arguments.as_ptr(), none.as_ptr()) };
+    // SAFETY: it takes no pointer and does not return.
+    unsafe { libc::_exit(1) }
+}
+
+/// For [`sharing_child`].
+pub(crate) extern "C" fn wait_for_ever(_: *mut libc::c_void) -> libc::c_int {
+    loop {
+        sleep_once(3_600_000_000_000);
+    }
+}
+
 /// Makes a timer that sends a signal; its id.
 pub(crate) fn timer(clock: i32, signal: i32, seconds: i64, interval: i64) -> libc::timer_t {
     // SAFETY: both structures and the id live until the calls return; the kernel writes to the id alone.
