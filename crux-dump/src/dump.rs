@@ -8,8 +8,8 @@ use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::judge::Policy;
 use crate::roles::message::{
-    Answer, Ask, Doubt, Finished, Fit, LARGE, Order, Refusal, SMALL, Stopped, TEXT, Trace, bound,
-    printable,
+    Answer, Ask, Doubt, Finished, Fit, LARGE, Order, Refusal, SEGMENTS, SMALL, Stopped, TEXT,
+    Trace, bound, printable,
 };
 use crate::roles::{collector, encoder, spec, tracer};
 use crate::tasks::Release;
@@ -204,6 +204,7 @@ impl Roles {
         stopped: Stopped,
     ) -> Result<Dumped, Stop> {
         let tables = self.look()?;
+        self.ipc()?;
         let (fit, work, members) = match self.judge() {
             Ok(judged) => judged,
             Err(Stop::Failed(failure)) if !failure.obstacles.is_empty() => {
@@ -266,6 +267,24 @@ impl Roles {
             }
         }
         Ok(tables)
+    }
+
+    /// What ipc namespaces hold goes to the tracer.
+    fn ipc(&mut self) -> Result<(), Stop> {
+        let Some(tracer) = &mut self.tracer else {
+            return Ok(());
+        };
+        self.collector.send(&Ask::Ipc, &[]).or_exit(Exit::Undone)?;
+        let answer = self.collector.receive::<Answer<()>>(bound(SMALL, SEGMENTS));
+        let (done, files) = answer.or_exit(Exit::Undone)?;
+        if let Err(refusal) = done {
+            return self.doubted(refusal);
+        }
+        let bytes = self.collector.receive_bytes(bound(LARGE, 0));
+        let bytes = bytes.or_exit(Exit::Undone)?;
+        let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+        tracer.send(&Trace::Ipc, &files).or_exit(Exit::Undone)?;
+        Ok(tracer.send_bytes(&bytes).or_exit(Exit::Undone)?)
     }
 
     /// What there is to do, and the members that it goes into.

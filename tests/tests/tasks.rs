@@ -64,6 +64,9 @@ survive! {
     root_waits_keep_their_length "waits";
     root_children_of_vfork_are_awaited "vfork";
     root_identity_survives "identity";
+    root_semaphores_survive "semaphores";
+    root_message_queues_survive "message-queues";
+    root_segments_survive "segments";
     root_threads_survive "threads";
     root_namespaces_of_single_processes_survive "namespaces";
     root_a_time_namespace_survives "time-namespace";

@@ -5,7 +5,9 @@
 use super::DumpError;
 use crux_role::{Capability, Need, lacking};
 
-use Capability::{CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE};
+use Capability::{
+    CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_IPC_OWNER, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
+};
 
 const ENTERING: [Need; 2] = [
     Need::for_work(
@@ -26,6 +28,13 @@ const FILES: [Need; 1] = [Need::for_work(
     CAP_DAC_READ_SEARCH,
     "read files of other users",
 )];
+const IPC: [Need; 2] = [
+    Need::for_work(CAP_SYS_ADMIN, "enter the container's ipc namespace"),
+    Need::for_work(
+        CAP_IPC_OWNER,
+        "read semaphores, messages and shared memory of other users",
+    ),
+];
 /// Done without, and less well.
 const BETTER: [Need; 1] = [Need::for_more(
     CAP_FOWNER,
@@ -34,7 +43,7 @@ const BETTER: [Need; 1] = [Need::for_more(
 
 /// All that any target may ask for.
 pub fn all() -> Vec<Need> {
-    let lists: [&[Need]; 4] = [&ENTERING, &PROCESSES, &FILES, &BETTER];
+    let lists: [&[Need]; 5] = [&ENTERING, &PROCESSES, &FILES, &IPC, &BETTER];
     lists.concat()
 }
 
@@ -51,6 +60,11 @@ pub(super) fn check_processes() -> Result<(), DumpError> {
 /// When a file may not be read.
 pub(super) fn check_files() -> Result<(), DumpError> {
     check(&FILES)
+}
+
+/// Before an ipc namespace is entered.
+pub(super) fn check_ipc() -> Result<(), DumpError> {
+    check(&IPC)
 }
 
 /// Names all of them that are missing.

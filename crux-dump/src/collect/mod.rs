@@ -9,6 +9,7 @@ mod contents;
 mod copy;
 mod error;
 mod inside;
+pub(crate) mod ipc;
 mod locks;
 mod machine;
 mod peel;

@@ -4,14 +4,14 @@
 //! told by the encoder. Bulk data goes into the members that it is given, nothing else of the
 //! image is in its reach.
 
-use super::message::{Answer, Ask, Done, LARGE, Refusal, SMALL, Work, bound};
+use super::message::{Answer, Ask, Done, IpcSight, LARGE, Refusal, SMALL, Work, bound};
 use crate::cli::Options;
 use crate::collect::{self, Collected, DumpError, Recorded, WithTasks};
 use crux_image::contents::ContentsWriter;
 use crux_mount::features::Features;
 use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 /// Everything that the collector does. It ends where the supervisor has gone.
 pub(crate) fn work(
@@ -26,6 +26,7 @@ pub(crate) fn work(
         match (ask, &collected) {
             (Ask::Look, _) => collected = look(options, &features, grounds, channel)?,
             (Ask::Contents, Some(collected)) => contents(collected, files, grounds, channel)?,
+            (Ask::Ipc, _) => ipc(options, grounds, channel)?,
             (Ask::Unchanged, Some(collected)) => {
                 let unchanged = collect::is_unchanged(collected, &features);
                 channel.send(
@@ -63,6 +64,17 @@ fn look(
     channel.send(&Answer::Ok(()), &[])?;
     channel.send(&facts, &[])?;
     Ok(Some(collected))
+}
+
+fn ipc(options: &Options, grounds: &Grounds, channel: &Channel) -> Result<(), ChannelError> {
+    match collect::ipc::read(options.pid()) {
+        Err(error) => refuse(error.advised(grounds), channel),
+        Ok((seen, files)) => {
+            let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+            channel.send(&Answer::Ok(()), &files)?;
+            channel.send(&IpcSight(seen), &[])
+        }
+    }
 }
 
 fn refuse(error: DumpError, channel: &Channel) -> Result<(), ChannelError> {

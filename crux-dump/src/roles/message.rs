@@ -4,6 +4,7 @@
 //! receiver sets. An answer is what was asked for, or why there is none.
 
 use crate::collect::DumpError;
+use crate::collect::ipc::SeenIpc;
 use crate::failure::{Exit, Failure, Told};
 use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, SeenQueue, WishCheck};
 use crate::tasks::{CaptureError, FreezeError, Release, TaskObstacle};
@@ -46,6 +47,8 @@ pub(crate) enum Ask {
     Look,
     /// [`Work`] follows, and the contents members come along where there is an image: it answers, [`Done`] follows.
     Contents,
+    /// It answers, and the descriptors of segments come along; [`IpcSight`] follows.
+    Ipc,
     /// Whether the tables are still those that it has read.
     Unchanged,
 }
@@ -55,6 +58,8 @@ pub(crate) enum Ask {
 pub(crate) enum Trace {
     /// To stop all tasks: it answers with [`Stopped`].
     Freeze,
+    /// [`IpcSight`] follows, and the segments of shared memory come along. There is no answer.
+    Ipc,
     /// [`Tables`] follow, and the member for memory comes along: it answers,
     /// [`Captured`](crate::tasks::Captured) follows.
     Capture,
@@ -152,6 +157,10 @@ pub(crate) struct Facts {
     pub queues: HashMap<Device, Vec<SeenQueue>>,
 }
 
+/// From the collector to the tracer: what the ipc namespaces of the tasks hold.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct IpcSight(pub Vec<SeenIpc>);
+
 /// From the encoder: it can be dumped.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Fit {
@@ -192,6 +201,8 @@ pub(crate) struct Finished {
 pub(crate) const SMALL: u64 = 2 << 20;
 /// Bytes of tables, facts and work: as many mounts as a few kernels would have.
 pub(crate) const LARGE: u64 = 2 << 30;
+/// Segments of shared memory: as many as a process may have open.
+pub(crate) const SEGMENTS: usize = 1 << 20;
 /// Bytes of what is printed.
 pub(crate) const TEXT: u64 = 1 << 30;
 

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use Capability::{
-    CAP_CHECKPOINT_RESTORE, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_KILL,
-    CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
+    CAP_CHECKPOINT_RESTORE, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_IPC_OWNER,
+    CAP_KILL, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
 };
 
 /// What the collector keeps.
@@ -18,6 +18,7 @@ pub const COLLECTOR: &[Capability] = &[
     CAP_SYS_ADMIN,
     CAP_SYS_CHROOT,
     CAP_FOWNER,
+    CAP_IPC_OWNER,
 ];
 /// What the tracer keeps.
 pub const TRACER: &[Capability] = &[
@@ -163,8 +164,19 @@ pub fn collector_filter() -> Filter {
         .one_of(
             libc::SYS_setns,
             1,
-            &[libc::CLONE_NEWNS, libc::CLONE_NEWUSER].map(word),
+            &[libc::CLONE_NEWNS, libc::CLONE_NEWUSER, libc::CLONE_NEWIPC].map(word),
         )
+        // What an ipc namespace holds.
+        .one_of(
+            libc::SYS_semctl,
+            2,
+            &[GETPID, GETALL, SEM_INFO, SEM_STAT_ANY],
+        )
+        .one_of(libc::SYS_msgctl, 1, &[MSG_INFO, MSG_STAT_ANY])
+        .one_of(libc::SYS_shmctl, 1, &[SHM_INFO, SHM_STAT_ANY])
+        .one_of(libc::SYS_msgrcv, 4, &[MSG_COPY])
+        .one_of(libc::SYS_shmat, 2, &[word(libc::SHM_RDONLY)])
+        .allow(&[libc::SYS_shmdt])
         .one_of(libc::SYS_clone, 0, &[FORK])
         .allow(&[libc::SYS_pipe2, libc::SYS_set_robust_list, libc::SYS_wait4])
         .one_of(libc::SYS_unshare, 0, &[word(libc::CLONE_NEWNS)])
@@ -224,6 +236,16 @@ pub fn tracer_filter() -> Filter {
         .one_of(libc::SYS_ioctl, 1, &TRACER_IOCTLS)
 }
 
+/// Commands of semctl(2), msgctl(2) and shmctl(2) that only look, and `IPC_NOWAIT|MSG_COPY`.
+const GETPID: u32 = 11;
+const GETALL: u32 = 13;
+const SEM_INFO: u32 = 19;
+const SEM_STAT_ANY: u32 = 20;
+const MSG_INFO: u32 = 12;
+const MSG_STAT_ANY: u32 = 13;
+const SHM_INFO: u32 = 14;
+const SHM_STAT_ANY: u32 = 15;
+const MSG_COPY: u32 = 0o44_000;
 /// `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)), `PAGEMAP_SCAN`, `FIONREAD`.
 const TRACER_IOCTLS: [u32; 4] = [0xb701, 0xb702, 0xc060_6610, 0x541b];
 /// What fork(3) asks clone(2) for: no thread, no namespace, nothing shared.

@@ -4,8 +4,10 @@
 //! that it is given. When it ends, at whatever moment, all that it holds goes on.
 
 use super::encoder;
-use super::message::{Answer, LARGE, Refusal, SMALL, Stopped, Tables, Trace, bound};
-use crate::tasks::{self, Captured, Frozen, Surroundings};
+use super::message::{
+    Answer, IpcSight, LARGE, Refusal, SEGMENTS, SMALL, Stopped, Tables, Trace, bound,
+};
+use crate::tasks::{self, Captured, Frozen, Ipc, Surroundings};
 use crux_role::{Channel, ChannelError};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -13,8 +15,9 @@ use std::os::fd::OwnedFd;
 /// Everything that the tracer does. It ends where the supervisor has gone.
 pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
     let mut frozen = None;
+    let mut ipc = Ipc::default();
     loop {
-        let (ask, files) = channel.receive::<Trace>(bound(SMALL, 1))?;
+        let (ask, files) = channel.receive::<Trace>(bound(SMALL, SEGMENTS))?;
         match (ask, &mut frozen) {
             (Trace::Freeze, None) => {
                 let answer = tasks::freeze(pid).map(|now| {
@@ -27,7 +30,13 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
                 });
                 channel.send(&answer.map_err(Refusal::from), &[])?;
             }
-            (Trace::Capture, Some(frozen)) => capture(frozen, files, channel)?,
+            (Trace::Ipc, Some(_)) => {
+                let (IpcSight(seen), _) = channel.receive(bound(LARGE, 0))?;
+                ipc = Ipc { seen, files };
+            }
+            (Trace::Capture, Some(frozen)) => {
+                capture(frozen, std::mem::take(&mut ipc), files, channel)?;
+            }
             (Trace::Release(how), held) => {
                 let Some(frozen) = held.take() else {
                     return Err(ChannelError::Malformed);
@@ -35,7 +44,7 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
                 let time = frozen.release(how).map(|time| time.as_micros() as u64);
                 channel.send(&time.map_err(Refusal::from), &[])?;
             }
-            (Trace::Freeze, Some(_)) | (Trace::Capture, None) => {
+            (Trace::Freeze, Some(_)) | (Trace::Capture | Trace::Ipc, None) => {
                 return Err(ChannelError::Malformed);
             }
         }
@@ -44,12 +53,13 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
 
 fn capture(
     frozen: &mut Frozen,
+    ipc: Ipc,
     files: Vec<OwnedFd>,
     channel: &Channel,
 ) -> Result<(), ChannelError> {
     let (tables, _) = channel.receive::<Tables>(bound(LARGE, 0))?;
     let pages = files.into_iter().next().ok_or(ChannelError::Malformed)?;
-    match record(frozen, tables, pages.into()) {
+    match record(frozen, tables, ipc, pages.into()) {
         Err(refusal) => channel.send(&Answer::<()>::Err(refusal), &[]),
         Ok(captured) => {
             channel.send(&Answer::Ok(()), &[])?;
@@ -58,7 +68,12 @@ fn capture(
     }
 }
 
-fn record(frozen: &mut Frozen, mut tables: Tables, pages: File) -> Result<Captured, Refusal> {
+fn record(
+    frozen: &mut Frozen,
+    mut tables: Tables,
+    ipc: Ipc,
+    pages: File,
+) -> Result<Captured, Refusal> {
     let user_ids = std::mem::take(&mut tables.user_ids);
     let (seen, _) = encoder::seen(tables)?;
     let surroundings = Surroundings {
@@ -66,5 +81,5 @@ fn record(frozen: &mut Frozen, mut tables: Tables, pages: File) -> Result<Captur
         users: &seen.user_namespaces,
         user_ids: &user_ids,
     };
-    Ok(tasks::capture(frozen, &surroundings, pages)?)
+    Ok(tasks::capture(frozen, &surroundings, ipc, pages)?)
 }

@@ -5,6 +5,7 @@
 use super::ask::{AskError, Room};
 use super::files::{self, FilesError};
 use super::freeze::Frozen;
+use super::ipc::{self, Ipc};
 use super::memory::{self, Known, MemoryError, PagesWriter, Space};
 use super::namespaces::{Homes, Namespaces};
 use super::processes::Facts;
@@ -94,12 +95,17 @@ pub struct Captured {
 pub fn capture(
     frozen: &mut Frozen,
     surroundings: &Surroundings<'_>,
+    ipc: Ipc,
     pages: File,
 ) -> Result<Captured, CaptureError> {
     let places = Places::new(surroundings.spaces).map_err(CaptureError::Places)?;
     let mut obstacles = Vec::new();
     let told = ask_all(frozen, &mut obstacles)?;
     let mut objects = Objects::new(PagesWriter::new(pages));
+    let first = frozen.targets.first().map_or(0, |first| first.pid);
+    let segments = ipc::segments(&ipc, first, &mut objects, &mut obstacles)?;
+    ipc::undo_lists(&ipc, &frozen.targets, &mut obstacles)
+        .map_err(|error| CaptureError::Process { pid: first, error })?;
     let mounts = mount_namespaces(&frozen.targets, surroundings.spaces)?;
     let memories = memories(
         &frozen.targets,
@@ -128,6 +134,12 @@ pub fn capture(
         let threads = &frozen.held[at].threads;
         processes.push(recorder.process(target, threads, told, common, &mut obstacles)?);
     }
+    let context = ipc::Context {
+        targets: &frozen.targets,
+        namespaces: &recorder.namespaces,
+        users: surroundings.users,
+    };
+    let ipc_contents = ipc::contents(&context, ipc, segments, &mut objects, &mut obstacles);
     if !obstacles.is_empty() {
         return Err(CaptureError::Obstacles(obstacles));
     }
@@ -152,6 +164,7 @@ pub fn capture(
         net_namespaces: namespaces.net,
         cgroup_namespaces: namespaces.cgroup,
         time_namespaces: namespaces.time,
+        ipc_contents,
     };
     Ok(Captured { tasks, checksum })
 }

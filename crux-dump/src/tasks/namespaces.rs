@@ -92,6 +92,11 @@ impl Namespaces {
         })
     }
 
+    /// The position of a namespace that tasks are in, by its inode number.
+    pub(super) fn position(&self, namespace: Inode) -> Option<usize> {
+        self.known.get(&namespace).copied()
+    }
+
     /// The pid namespace of a process; those that it is in come before it.
     pub(super) fn pid(&mut self, target: &Target) -> Result<PidNsIndex, SysError> {
         let found = open(&target.directory, NamespaceKind::Pid)?;

@@ -46,6 +46,11 @@ impl Objects {
         (self.pages, self.shared_memory, self.unlinked)
     }
 
+    /// What was recorded of an object, if it was.
+    pub(super) fn known(&self, identity: Identity) -> Option<SharedMemoryIndex> {
+        self.shared.get(&identity).copied()
+    }
+
     /// Records shared memory, unless it was.
     pub(super) fn shared_memory(
         &mut self,

@@ -6,6 +6,7 @@
 
 mod dot;
 mod graph;
+mod ipc;
 mod layout;
 mod narrow;
 mod order;

@@ -3,6 +3,7 @@
 //! Kind: pure. What a container chose (names, paths) is escaped. The input has passed
 //! [`Tasks::check`].
 
+use super::ipc::{self, IpcRecord, ipc_records};
 use super::words;
 use crate::mounts::Mounts;
 use crate::path::Escaped;
@@ -18,6 +19,7 @@ use std::fmt::Write;
 pub struct TasksRecord {
     processes: Vec<ProcessRecord>,
     shared_memory: Vec<SharedRecord>,
+    ipc: Vec<IpcRecord>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,6 +90,7 @@ pub fn tasks_record(tasks: &Tasks, mounts: &Mounts) -> TasksRecord {
                 pages: memory.pages.iter().map(|run| run.count).sum(),
             })
             .collect(),
+        ipc: ipc_records(tasks),
     }
 }
 
@@ -112,6 +115,7 @@ pub fn tasks_tree(tasks: &Tasks, mounts: &Mounts) -> String {
         size(pages * PAGE_SIZE),
         words::count(tasks.files.len(), "open file"),
     );
+    ipc::lines(&mut text, tasks);
     // Depth first, by a stack of our own: a hostile tree may be deep.
     let mut open = vec![(ProcessIndex(0), 0_usize)];
     let mut below: Vec<Vec<ProcessIndex>> = vec![Vec::new(); tasks.processes.len()];

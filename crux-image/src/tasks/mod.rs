@@ -12,6 +12,7 @@
 
 mod check;
 mod files;
+mod ipc;
 mod memory;
 mod namespaces;
 mod process;
@@ -23,6 +24,10 @@ pub use check::{TasksError, TasksPlace, TasksRule};
 pub use files::{
     Descriptor, DescriptorTable, FileAccess, FileFlags, FileOwner, FsContext, Location, OpenFile,
     OpenTarget, OwnerKind, Pipe, PipeEnd, UnlinkedFile,
+};
+pub use ipc::{
+    Adjustment, IpcContents, IpcLimits, IpcObject, Message, MessageQueue, Segment, Semaphore,
+    SemaphoreSet,
 };
 pub use memory::{
     AddressSpace, Area, AreaFlags, Backing, MemoryLayout, PAGE_SIZE, PageRun, PageSource,
@@ -137,6 +142,8 @@ pub struct Tasks {
     pub cgroup_namespaces: Vec<CgroupNamespace>,
     /// Time namespaces.
     pub time_namespaces: Vec<TimeNamespace>,
+    /// What ipc namespaces hold; none of one that is not in the list is known.
+    pub ipc_contents: Vec<IpcContents>,
 }
 
 impl Tasks {

@@ -48,6 +48,7 @@ impl From<TasksVersion1> for Tasks {
             net_namespaces: old.net_namespaces,
             cgroup_namespaces: old.cgroup_namespaces,
             time_namespaces: old.time_namespaces,
+            ipc_contents: Vec::new(),
         }
     }
 }

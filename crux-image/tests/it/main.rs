@@ -5,6 +5,7 @@ mod differences;
 mod golden;
 mod groups;
 mod hostile;
+mod ipc;
 mod property;
 mod scale;
 mod task_record;

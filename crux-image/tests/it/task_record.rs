@@ -182,5 +182,6 @@ pub(crate) fn record() -> Tasks {
         net_namespaces: Vec::new(),
         cgroup_namespaces: Vec::new(),
         time_namespaces: Vec::new(),
+        ipc_contents: Vec::new(),
     }
 }

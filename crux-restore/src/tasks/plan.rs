@@ -91,6 +91,8 @@ pub enum Source {
     BuiltNet,
     /// The ipc namespace that the builder made for the container's mqueue, if it made one.
     BuiltIpc,
+    /// /proc, as the caller sees it.
+    Proc,
     /// What the operator granted under this name; `stdin`, `stdout` and `stderr` without a grant are the
     /// caller's own 0, 1 and 2.
     External(String),

@@ -120,10 +120,9 @@ fn bring_up(
         return Err(amiss("the tracer sent other descriptors than its turn has"));
     };
     let delivery = &order.delivery;
-    let pages = holdings.pages.as_ref();
     let mut descriptors = vec![memory.as_fd()];
     for inherited in &delivery.inherited {
-        descriptors.push(descriptor(inherited, built, gate, pages)?);
+        descriptors.push(descriptor(inherited, built, gate, &holdings)?);
     }
     let first = First {
         base: delivery.base,
@@ -167,13 +166,14 @@ fn descriptor<'a>(
     inherited: &Inherited,
     built: &'a Built,
     gate: &'a OwnedFd,
-    pages: Option<&'a OwnedFd>,
+    holdings: &'a Holdings,
 ) -> Result<BorrowedFd<'a>, Failure> {
     let namespace = |at: NamespaceIndex| built.namespaces.get(at.at());
     let user = |at: UserNsIndex| built.users.get(at.at());
     let found = match &inherited.source {
         Source::Gate => Some(gate.as_fd()),
-        Source::Pages => pages.map(|file| file.as_fd()),
+        Source::Pages => holdings.pages.as_ref().map(|file| file.as_fd()),
+        Source::Proc => Some(holdings.proc.as_fd()),
         Source::MountNamespace(at) => namespace(*at).map(|it| it.namespace.as_fd()),
         Source::Root(at) => namespace(*at).map(|it| it.root.as_fd()),
         Source::UserNamespace(at) => user(*at).map(|it| it.as_fd()),

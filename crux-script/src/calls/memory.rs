@@ -45,8 +45,6 @@ const ADVICE: Names = names![
     MADV_COLLAPSE,
 ];
 
-const SHMAT: Names = names![SHM_RDONLY, SHM_EXEC];
-
 /// An iovec: address and length.
 pub(super) const IOVEC: u64 = 16;
 
@@ -149,32 +147,4 @@ pub(super) const FORMS: &[Form] = &[
         ],
     )
     .also(rules::iovecs),
-    form(
-        libc::SYS_shmget,
-        "shmget",
-        &[("key", Value), ("size", Length), ("flags", UpTo(0o177_777))],
-    ),
-    form(
-        libc::SYS_shmat,
-        "shmat",
-        &[("id", Value), ("address", Address), ("flags", Flags(SHMAT))],
-    )
-    .also(rules::attach_at),
-    form(
-        libc::SYS_shmctl,
-        "shmctl",
-        &[
-            ("id", Value),
-            ("command", Is("IPC_SET", libc::IPC_SET as u64)),
-            ("buffer", input(112)),
-        ],
-    ),
-    form(
-        libc::SYS_shmctl,
-        "shmctl",
-        &[
-            ("id", Value),
-            ("command", Is("IPC_RMID", libc::IPC_RMID as u64)),
-        ],
-    ),
 ];

@@ -6,6 +6,7 @@ mod credentials;
 #[cfg(test)]
 mod documented_test;
 mod files;
+mod ipc;
 mod kind;
 mod memory;
 mod reading;
@@ -29,6 +30,7 @@ pub fn list(purpose: Purpose) -> impl Iterator<Item = &'static Form> {
             files::FORMS,
             files::FCNTL,
             sockets::FORMS,
+            ipc::FORMS,
             tasks::FORMS,
             tasks::PRCTL,
             tasks::PRCTL2,

@@ -158,6 +158,16 @@ pub(super) fn attach_at(view: &View<'_>) -> Result<(), String> {
     }
 }
 
+/// msgsnd(2): the type is not part of the length.
+pub(super) fn queued_message(view: &View<'_>) -> Result<(), String> {
+    let Argument::Data(place) = view.call.arguments[1] else {
+        return Err("message: points to no block".into());
+    };
+    let length = view.literal(2).and_then(|it| it.checked_add(8));
+    let length = length.ok_or("length: has to be a number")?;
+    view.bytes(place, length).map(drop)
+}
+
 /// getsockopt(2): as much as there is room for.
 pub(super) fn four_bytes(view: &View<'_>) -> Result<(), String> {
     let Argument::Data(place) = view.call.arguments[4] else {

@@ -329,6 +329,7 @@ pub(crate) fn record() -> Result<Tasks> {
         }],
         cgroup_namespaces: Vec::new(),
         time_namespaces: Vec::new(),
+        ipc_contents: Vec::new(),
     })
 }
 

@@ -128,6 +128,9 @@ impl<'a> Looker<'a> {
         identity: Identity,
         mut kind: SharedMemoryKind,
     ) -> Result<Option<Backing>, MemoryError> {
+        if let SharedMemoryKind::SystemV { id, .. } = kind {
+            return self.segment(mapping, id);
+        }
         if mapping.has(b"ht") {
             let cause = TaskCause::Other("is of huge pages that are shared".into());
             self.refuse(mapping, cause);
@@ -137,6 +140,23 @@ impl<'a> Looker<'a> {
         complete(&mut kind, &file).map_err(|error| self.failed(error))?;
         let index = self.objects.shared_memory(identity, kind, &file)?;
         Ok(Some(Backing::SharedMemory(index)))
+    }
+
+    /// It was recorded with its ipc namespace.
+    fn segment(&mut self, mapping: &Mapping, id: u32) -> Result<Option<Backing>, MemoryError> {
+        let directory = self.target.directory.as_fd();
+        let namespace = sys::open_process_namespace(directory, sys::NamespaceKind::Ipc);
+        let namespace = namespace.and_then(|namespace| sys::statx(&namespace));
+        let namespace = namespace.map_err(|error| self.failed(error))?.ino;
+        let known = self
+            .objects
+            .known(crate::tasks::ipc::identity(namespace, id));
+        if known.is_none() {
+            let what =
+                format!("is of the segment {id} of another ipc namespace than the container's");
+            self.refuse(mapping, TaskCause::Other(what));
+        }
+        Ok(known.map(Backing::SharedMemory))
     }
 
     fn path(
@@ -295,15 +315,11 @@ pub(in crate::tasks) fn complete(kind: &mut SharedMemoryKind, file: &File) -> Re
     let stat =
         || rustix::fs::fstat(file).map_err(|errno| SysError::new("fstat(shared memory)", errno));
     match kind {
-        SharedMemoryKind::Anonymous => {}
+        SharedMemoryKind::Anonymous | SharedMemoryKind::SystemV { .. } => {}
         SharedMemoryKind::Memfd { seals, mode, .. } => {
             let found = rustix::fs::fcntl_get_seals(file);
             let found = found.map_err(|errno| SysError::new("fcntl(F_GET_SEALS)", errno))?;
             (*seals, *mode) = (found.bits(), stat()?.st_mode & 0o7777);
-        }
-        SharedMemoryKind::SystemV { uid, gid, mode, .. } => {
-            let stat = stat()?;
-            (*uid, *gid, *mode) = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777);
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! not ending; whether this kernel can run them is the planner's business.
 
 mod files;
+mod ipc;
 mod memory;
 mod processes;
 mod rule;
@@ -27,7 +28,8 @@ impl Tasks {
         self.check_counts()?;
         processes::check(self, mounts)?;
         memory::check(self, mounts)?;
-        files::check(self, mounts)
+        files::check(self, mounts)?;
+        ipc::check(self)
     }
 
     fn check_counts(&self) -> Result<(), TasksError> {
@@ -64,6 +66,11 @@ impl Tasks {
             (
                 "time namespaces",
                 self.time_namespaces.len(),
+                NAMESPACE_LIMIT,
+            ),
+            (
+                "contents of IPC namespaces",
+                self.ipc_contents.len(),
                 NAMESPACE_LIMIT,
             ),
         ] {

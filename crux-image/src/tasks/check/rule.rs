@@ -30,6 +30,7 @@ pub enum TasksPlace {
     Pipe(usize),
     Fs(usize),
     Namespace(&'static str, usize),
+    Ipc(usize),
 }
 
 impl fmt::Display for TasksPlace {
@@ -47,6 +48,7 @@ impl fmt::Display for TasksPlace {
             Self::Pipe(at) => write!(f, "pipe {at}"),
             Self::Fs(at) => write!(f, "root and working directory {at}"),
             Self::Namespace(kind, at) => write!(f, "{kind} namespace {at}"),
+            Self::Ipc(at) => write!(f, "contents of IPC namespaces {at}"),
         }
     }
 }
@@ -126,6 +128,12 @@ pub enum TasksRule {
     Name,
     #[error("only the first pid namespace may be the caller's, and it alone has no parent")]
     PidNamespace,
+    #[error("{0} is there twice")]
+    Twice(&'static str),
+    #[error("the type of a message is not positive")]
+    Message,
+    #[error("a segment is no shared memory of System V")]
+    Segment,
 }
 
 impl TasksRule {

@@ -53,6 +53,9 @@ impl Compiler<'_> {
             return;
         }
         self.join_namespaces(at, process);
+        if at.at() == 0 {
+            self.ipc(at);
+        }
         let tasks = self.tasks;
         let maker = self.lineage.maker(at).map(|it| &tasks.processes[it.at()]);
         if process.user_namespace != maker.and_then(|maker| maker.user_namespace) {

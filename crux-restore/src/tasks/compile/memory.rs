@@ -32,6 +32,7 @@ impl Compiler<'_> {
         self.map_vdso(at, process, space);
         if at.at() == 0 {
             self.shared_memory(at, process);
+            self.ipc_limits(at);
         }
         let mut opened = Opened::new();
         for area in &space.areas {
@@ -224,7 +225,7 @@ impl Compiler<'_> {
                     continue;
                 }
                 SharedMemoryKind::SystemV { .. } => {
-                    self.refuse(process, "System V shared memory cannot be restored yet");
+                    self.segment(at, process, index);
                     continue;
                 }
             };
@@ -237,16 +238,24 @@ impl Compiler<'_> {
                 .argument(4, fd)
                 .exactly(address);
             self.call(at, call);
-            let moved: Vec<PageRun> = memory
-                .pages
-                .iter()
-                .map(|run| PageRun {
-                    start: address + run.start,
-                    ..*run
-                })
-                .collect();
-            self.read_pages(at, moved.iter());
+            self.fill(at, index);
         }
+    }
+
+    /// Reads the pages of shared memory that is mapped where it is filled.
+    pub(super) fn fill(&mut self, at: ProcessIndex, index: SharedMemoryIndex) {
+        let tasks = self.tasks;
+        let memory = &tasks.shared_memory[index.at()];
+        let address = self.numbers.parking(index);
+        let moved: Vec<PageRun> = memory
+            .pages
+            .iter()
+            .map(|run| PageRun {
+                start: address + run.start,
+                ..*run
+            })
+            .collect();
+        self.read_pages(at, moved.iter());
     }
 
     fn memfd(

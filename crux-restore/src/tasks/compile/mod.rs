@@ -19,6 +19,7 @@ mod credentials;
 mod family;
 mod files;
 mod finish;
+mod ipc;
 mod lineage;
 #[cfg(test)]
 mod lineage_test;

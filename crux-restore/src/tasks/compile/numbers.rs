@@ -29,6 +29,8 @@ pub(super) struct Numbers {
     pub(super) first: u32,
     pub(super) gate: u32,
     pub(super) pages: u32,
+    /// /proc, where ipc namespaces have something in them.
+    pub(super) proc: Option<u32>,
     namespaces: Vec<(u32, u32)>,
     net: u32,
     ipc: u32,
@@ -53,6 +55,7 @@ impl Numbers {
             next - 1
         };
         let (gate, pages, net, ipc) = (take(), take(), take(), take());
+        let proc = (!tasks.ipc_contents.is_empty()).then(&mut take);
         let namespaces = mounts.namespaces.iter().map(|_| (take(), take())).collect();
         let mut externals = Vec::new();
         let mut files = Vec::with_capacity(tasks.files.len());
@@ -82,6 +85,7 @@ impl Numbers {
             first,
             gate,
             pages,
+            proc,
             namespaces,
             net,
             ipc,
@@ -139,6 +143,7 @@ impl Numbers {
         if self.built_ipc {
             all.push((self.ipc, Source::BuiltIpc));
         }
+        all.extend(self.proc.map(|number| (number, Source::Proc)));
         for (at, (namespace, root)) in self.namespaces.iter().enumerate() {
             all.push((*namespace, Source::MountNamespace(at.into())));
             all.push((*root, Source::Root(at.into())));
@@ -165,6 +170,7 @@ impl Numbers {
                 Source::UserNamespace(at) => format!("user namespace {}", at.0),
                 Source::BuiltNet => "network namespace".to_owned(),
                 Source::BuiltIpc => "ipc namespace".to_owned(),
+                Source::Proc => "/proc".to_owned(),
                 Source::External(name) => name,
             };
             (it.number, name)

@@ -39,6 +39,7 @@ fn number(limit: u64) -> String {
 
 impl Compiler<'_> {
     pub(super) fn settings(&mut self, at: ProcessIndex, process: &Process) {
+        self.semaphores(at, process);
         self.directories(at, process);
         self.last_of_memory(at, process);
         let persona = Call::new(libc::SYS_personality).with(arguments![process.personality]);

@@ -311,6 +311,7 @@ pub(super) fn record() -> Tasks {
         net_namespaces: Vec::new(),
         cgroup_namespaces: Vec::new(),
         time_namespaces: Vec::new(),
+        ipc_contents: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@
 mod crowd;
 mod files;
 mod identity;
+mod ipc;
 mod memory;
 mod namespaces;
 mod processor;
@@ -46,6 +47,9 @@ const SCENARIOS: &[Scenario] = &[
     ("identity", identity::kept),
     ("namespaces", namespaces::of_single_processes),
     ("time-namespace", namespaces::time),
+    ("semaphores", ipc::semaphores),
+    ("message-queues", ipc::messages),
+    ("segments", ipc::segments),
     ("processor", processor::registers),
     ("processes-of-crowd", crowd::processes),
     ("threads-of-crowd", crowd::threads),
