@@ -55,6 +55,11 @@ survive! {
     root_copied_memory_survives "copy-on-write";
     root_open_files_survive "files";
     root_pipes_survive "pipes";
+    root_counters_of_events_survive "eventfd";
+    root_files_of_signals_survive "signalfd";
+    root_files_of_timers_survive "timerfd";
+    root_epolls_keep_what_they_watch "epoll";
+    root_epolls_keep_what_a_child_has "epoll-of-a-family";
     root_signals_survive "signals";
     root_timers_survive "timers";
     root_a_family_survives "tree";

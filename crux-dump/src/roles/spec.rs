@@ -218,6 +218,7 @@ pub fn tracer_filter() -> Filter {
             libc::SYS_sched_getattr,
             libc::SYS_statx,
             libc::SYS_tee,
+            libc::SYS_timerfd_gettime,
             libc::SYS_wait4,
         ])
         .when(libc::SYS_openat, &[Condition::Bits(2, writing, 0)])

@@ -306,6 +306,18 @@ impl View<'_> {
             OpenTarget::External {
                 name, described, ..
             } => format!("{name}: {}, from outside", Escaped(described)),
+            OpenTarget::Event(it) if it.semaphore => format!("semaphore of events, {}", it.count),
+            OpenTarget::Event(it) => format!("counter of events, {}", it.count),
+            OpenTarget::Signals { mask } => format!("signals {mask:016x}"),
+            OpenTarget::Timer(it) => format!(
+                "timer of clock {}, {} ns left, {} expirations not read",
+                it.clock, it.remaining, it.ticks
+            ),
+            OpenTarget::Epoll(targets) => {
+                let targets = targets.iter();
+                let shown = targets.map(|it| format!(" {} ({:#x})", it.number, it.events));
+                format!("epoll of{}", shown.collect::<String>())
+            }
         }
     }
 

@@ -3,7 +3,10 @@
 //! Kind: pure. A descriptor is a number in a table; an open file description has the
 //! flags and the offset, and may have many descriptors (open(2)).
 
-use super::{FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, UnlinkedIndex};
+use super::{
+    EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, TimerFile,
+    UnlinkedIndex,
+};
 use crate::mounts::{FileKind, MountIndex, NamespaceIndex};
 use crate::path::RelPath;
 use serde::{Deserialize, Serialize};
@@ -126,6 +129,17 @@ pub enum OpenTarget {
         /// What it was, in words for the operator (`/var/log/x`, `pipe:[4711]`).
         described: Vec<u8>,
     },
+    /// eventfd(2).
+    Event(EventCounter),
+    /// signalfd(2).
+    Signals {
+        /// The signals that can be read from it; bit 0 is signal 1.
+        mask: u64,
+    },
+    /// timerfd_create(2).
+    Timer(TimerFile),
+    /// epoll_create(2).
+    Epoll(Vec<EpollTarget>),
 }
 
 /// Which end.

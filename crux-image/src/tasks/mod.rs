@@ -11,6 +11,8 @@
 //! they wait for.
 
 mod check;
+mod counters;
+mod epoll;
 mod files;
 mod ipc;
 mod memory;
@@ -21,6 +23,8 @@ mod time;
 mod version_1;
 
 pub use check::{TasksError, TasksPlace, TasksRule};
+pub use counters::{EventCounter, TimerFile};
+pub use epoll::EpollTarget;
 pub use files::{
     Descriptor, DescriptorTable, FileAccess, FileFlags, FileOwner, FsContext, Location, OpenFile,
     OpenTarget, OwnerKind, Pipe, PipeEnd, UnlinkedFile,

@@ -137,6 +137,38 @@ fn every_rule_is_kept() {
             "more data than fits",
         ),
         (
+            |t| {
+                let (count, semaphore) = (u64::MAX, false);
+                t.files[0].target = OpenTarget::Event(EventCounter { count, semaphore })
+            },
+            "count of an eventfd",
+        ),
+        (
+            |t| {
+                let (clock, timer) = (12, TimerFile::default());
+                t.files[0].target = OpenTarget::Timer(TimerFile { clock, ..timer })
+            },
+            "clock of a timer",
+        ),
+        (
+            |t| {
+                let (interval, timer) = (u64::MAX, TimerFile::default());
+                t.files[0].target = OpenTarget::Timer(TimerFile { interval, ..timer })
+            },
+            "time of a timer",
+        ),
+        (
+            |t| {
+                t.files[0].target = OpenTarget::Epoll(vec![EpollTarget {
+                    file: FileIndex(9),
+                    number: 3,
+                    events: 1,
+                    data: 0,
+                }])
+            },
+            "names open file 9",
+        ),
+        (
             |t| t.pid_namespaces[0].parent = Some(PidNsIndex(0)),
             "pid namespace may be",
         ),

@@ -3,7 +3,7 @@
 //! Kind: pure, a table. That paths lead to what was granted is for the planner and for `openat2`.
 
 use super::kind::Kind::{
-    DirFd, Fd, FdOrNone, Flags, In, Is, Length, Memory, OneOf, UpTo, Value, Zero,
+    self, DirFd, Fd, FdOrNone, Flags, In, Is, Length, Memory, OneOf, UpTo, Value, Zero,
 };
 use super::kind::{Form, Names, Null, PATH, SIGSET, Size, form, input, input_or_null, names, room};
 
@@ -216,6 +216,18 @@ pub(super) const FORMS: &[Form] = &[
             ("operation", OneOf(EPOLL_OP)),
             ("fd", Fd),
             ("event", input_or_null(12)),
+        ],
+    ),
+    form(
+        libc::SYS_epoll_pwait,
+        "epoll_pwait",
+        &[
+            ("epoll", Fd),
+            ("events", Kind::Out(Size::Each(2, 12), Null::Refused)),
+            ("count", UpTo(1024)),
+            // It waits for nothing.
+            ("timeout", Zero),
+            ("mask", Zero),
         ],
     ),
     form(

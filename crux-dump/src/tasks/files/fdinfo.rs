@@ -17,15 +17,23 @@ pub(super) struct FdInfo {
     pub(super) locked: bool,
 }
 
+/// What stands behind a name, the first time that it comes.
+pub(super) fn field<'a>(text: &'a [u8], name: &'a str) -> Option<&'a str> {
+    fields(text, name).next()
+}
+
+/// What stands behind a name, each time that it comes.
+pub(super) fn fields<'a>(text: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = std::str::from_utf8(text).unwrap_or_default().lines();
+    let values = lines.filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'));
+    values.map(str::trim)
+}
+
 const O_PATH: u32 = libc::O_PATH as u32;
 
 impl FdInfo {
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            line.strip_prefix(':').map(str::trim)
-        };
+        let field = |name: &'static str| field(text, name);
         let raw = u32::from_str_radix(field("flags")?, 8).ok()?;
         let has = |flag: libc::c_int| raw & flag as u32 == flag as u32;
         let access = match raw & libc::O_ACCMODE as u32 {
@@ -52,7 +60,7 @@ impl FdInfo {
             },
             close_on_exec: has(libc::O_CLOEXEC),
             mount: MountId(field("mnt_id")?.parse().ok()?),
-            locked: text.lines().any(|line| line.starts_with("lock:")),
+            locked: field("lock").is_some(),
         })
     }
 }

@@ -4,7 +4,9 @@
 //! processes lead to it. What comes from outside the container is external where it is a standard
 //! stream, and an obstacle otherwise.
 
+mod counters;
 mod directories;
+mod epoll;
 mod fdinfo;
 mod pipes;
 
@@ -69,7 +71,7 @@ pub fn capture(
     let mut tables = Distinct::new(Shared::Descriptors);
     let mut contexts = Distinct::new(Shared::Directories);
     let mut collector = Collector {
-        places,
+        mounts: places,
         objects,
         obstacles,
         files: Files::default(),
@@ -77,6 +79,9 @@ pub fn capture(
         pipes: HashMap::new(),
         known: HashMap::new(),
         names: HashSet::new(),
+        epolls: Vec::new(),
+        places: HashMap::new(),
+        by_inode: HashMap::new(),
     };
     let mut listed = Vec::new();
     for (at, target) in targets.iter().enumerate() {
@@ -107,6 +112,10 @@ pub fn capture(
         let table = collector.table(target, found)?;
         collector.files.tables.push(table);
     }
+    let first = targets.first().map_or(0, |target| target.pid);
+    collector
+        .epolls(targets)
+        .map_err(|error| FilesError::Process { pid: first, error })?;
     Ok(collector.files)
 }
 
@@ -114,6 +123,8 @@ pub fn capture(
 struct Seen {
     number: u32,
     info: FdInfo,
+    /// All that fdinfo says.
+    text: Vec<u8>,
     stat: Stat,
     path: Vec<u8>,
 }
@@ -122,7 +133,7 @@ struct Seen {
 type Key = (u64, u64, u32, Vec<u8>);
 
 struct Collector<'a> {
-    places: &'a Places,
+    mounts: &'a Places,
     objects: &'a mut Objects,
     obstacles: &'a mut Vec<TaskObstacle>,
     files: Files,
@@ -131,6 +142,11 @@ struct Collector<'a> {
     pipes: HashMap<u64, PipeIndex>,
     known: HashMap<Key, Distinct>,
     names: HashSet<String>,
+    epolls: Vec<epoll::Epoll>,
+    /// What each number of each process leads to.
+    places: HashMap<epoll::Place, FileIndex>,
+    /// By inode number: descriptions, and where each was seen first.
+    by_inode: HashMap<u64, Vec<(epoll::Place, FileIndex)>>,
 }
 
 fn list(target: &Target) -> Result<Vec<Seen>, SysError> {
@@ -163,6 +179,7 @@ fn list(target: &Target) -> Result<Vec<Seen>, SysError> {
         found.push(Seen {
             number,
             info: info.ok_or(SysError::new("read(\"fdinfo\")", Errno::IO))?,
+            text,
             stat: statat(&links, name, AtFlags::empty()).map_err(failed("fstatat(\"fd\")"))?,
             path: path.into_bytes(),
         });
@@ -209,7 +226,7 @@ impl Collector<'_> {
         target: &Target,
         first: ProcessIndex,
     ) -> Result<Option<FsIndex>, SysError> {
-        let (places, obstacles) = (self.places, &mut *self.obstacles);
+        let (places, obstacles) = (self.mounts, &mut *self.obstacles);
         let root = directories::locate(target, "root", Part::Root, places, obstacles)?;
         let working = directories::locate(target, "cwd", Part::Working, places, obstacles)?;
         let index = FsIndex::from(self.files.fs.len());
@@ -230,6 +247,7 @@ impl Collector<'_> {
         for seen in found {
             let (number, close_on_exec) = (seen.number, seen.info.close_on_exec);
             if let Some(file) = self.description(target, seen)? {
+                self.places.insert((target.pid, number), file);
                 descriptors.push(Descriptor {
                     number,
                     close_on_exec,
@@ -280,6 +298,8 @@ impl Collector<'_> {
         }
         // With an obstacle nothing will be written; positions stay right all the same.
         self.files.files.push(file);
+        let same = self.by_inode.entry(seen.stat.st_ino).or_default();
+        same.push(((target.pid, seen.number), next.into()));
         Ok(Some(next.into()).filter(|_| self.obstacles.len() == before))
     }
 
@@ -307,16 +327,36 @@ impl Collector<'_> {
         if seen.is_terminal() {
             return Ok(self.outside(target, seen));
         }
+        if let Some(found) = self.anonymous(target, seen).map_err(failed)? {
+            return Ok(found);
+        }
         match seen.kind() {
-            _ if !self.places.has(seen.info.mount) => Ok(self.outside(target, seen)),
+            _ if !self.mounts.has(seen.info.mount) => Ok(self.outside(target, seen)),
             Some(FileKind::Regular) if seen.stat.st_nlink == 0 => self.unlinked(target, seen),
             Some(kind) if seen.path.starts_with(b"/") => Ok(self.path(target, seen, kind)),
             _ => Ok(self.outside(target, seen)),
         }
     }
 
+    /// What is in no file system, and no pipe or socket.
+    fn anonymous(&mut self, target: &Target, seen: &Seen) -> Result<Option<OpenTarget>, SysError> {
+        if seen.path == b"anon_inode:[eventpoll]" {
+            let epoll = epoll::Epoll::new(target, seen, self.files.files.len().into());
+            let epoll = epoll.ok_or(SysError::new("read(fdinfo of an epoll)", Errno::IO))?;
+            self.epolls.push(epoll);
+            return Ok(Some(OpenTarget::Epoll(Vec::new())));
+        }
+        let found = counters::target(target, seen)?;
+        Ok(found.map(|found| {
+            found.unwrap_or_else(|what| {
+                self.refuse(target, seen, TaskCause::Other(what.to_owned()));
+                nothing(seen, FileKind::Regular)
+            })
+        }))
+    }
+
     fn path(&mut self, target: &Target, seen: &Seen, kind: FileKind) -> OpenTarget {
-        match self.places.locate(seen.info.mount, &seen.path) {
+        match self.mounts.locate(seen.info.mount, &seen.path) {
             Some(location) if seen.stat.st_nlink > 0 || kind != FileKind::Directory => {
                 OpenTarget::Path {
                     location,
@@ -333,7 +373,7 @@ impl Collector<'_> {
 
     fn unlinked(&mut self, target: &Target, seen: &Seen) -> Result<OpenTarget, FilesError> {
         let path = seen.path.strip_suffix(DELETED).unwrap_or(&seen.path);
-        let place = self.places.locate(seen.info.mount, path);
+        let place = self.mounts.locate(seen.info.mount, path);
         let Some(place) = place.and_then(|place| parent(&place)) else {
             self.refuse(target, seen, TaskCause::Unplaced(seen.path.clone()));
             return Ok(nothing(seen, FileKind::Regular));
@@ -372,7 +412,7 @@ impl Collector<'_> {
         let stream = ["stdin", "stdout", "stderr"].get(seen.number as usize);
         let kind = seen.kind().unwrap_or(FileKind::Regular);
         let Some(stream) = stream else {
-            let cause = match self.places.has(seen.info.mount) || !seen.path.starts_with(b"/") {
+            let cause = match self.mounts.has(seen.info.mount) || !seen.path.starts_with(b"/") {
                 true => TaskCause::Unsupported(seen.path.clone()),
                 false => TaskCause::Outside(seen.path.clone()),
             };
@@ -393,7 +433,11 @@ impl Collector<'_> {
     }
 
     fn refuse(&mut self, target: &Target, seen: &Seen, cause: TaskCause) {
-        let (pid, part) = (target.pid, Part::Descriptor(seen.number));
+        self.refuse_number(target, seen.number, cause);
+    }
+
+    fn refuse_number(&mut self, target: &Target, number: u32, cause: TaskCause) {
+        let (pid, part) = (target.pid, Part::Descriptor(number));
         self.obstacles.push(TaskObstacle { pid, part, cause });
     }
 }
@@ -411,6 +455,20 @@ fn identity(seen: &Seen) -> ((u32, u32), u64) {
     let device = seen.stat.st_dev;
     let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
     (numbers, seen.stat.st_ino)
+}
+
+/// `/proc/PID/fdinfo/N`, as it is now.
+fn read_info(target: &Target, number: u32) -> Result<Vec<u8>, SysError> {
+    let name = format!("fdinfo/{number}");
+    let mut text = Vec::new();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = openat(target.directory.as_fd(), &name, flags, Mode::empty());
+    let opened = opened.map_err(|errno| SysError::new(format!("openat({name:?})"), errno))?;
+    File::from(opened).read_to_end(&mut text).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        SysError::new(format!("read({name:?})"), errno)
+    })?;
+    Ok(text)
 }
 
 fn open(target: &Target, seen: &Seen) -> Result<File, SysError> {

@@ -16,18 +16,23 @@ use rustix::pipe::{
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::os::fd::{AsFd as _, OwnedFd};
 
+/// A descriptor of ours for what a process has open.
+pub(super) fn duplicate(target: &Target, descriptor: u32) -> Result<OwnedFd, SysError> {
+    let pid = i32::try_from(target.pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(SysError::new("pidfd_open", Errno::SRCH))?;
+    let process = pidfd_open(pid, PidfdFlags::empty());
+    let process = process.map_err(|errno| SysError::new("pidfd_open", errno))?;
+    let copy = pidfd_getfd(process, descriptor as i32, PidfdGetfdFlags::empty());
+    copy.map_err(|errno| SysError::new("pidfd_getfd", errno))
+}
+
 /// Whether somebody outside of the container has the other end of a pipe of which it has one.
 pub(super) fn is_held_elsewhere(
     target: &Target,
     descriptor: u32,
     end: PipeEnd,
 ) -> Result<bool, SysError> {
-    let pid = i32::try_from(target.pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(SysError::new("pidfd_open", Errno::SRCH))?;
-    let process = pidfd_open(pid, PidfdFlags::empty());
-    let process = process.map_err(|errno| SysError::new("pidfd_open", errno))?;
-    let copy = pidfd_getfd(process, descriptor as i32, PidfdGetfdFlags::empty());
-    let copy = copy.map_err(|errno| SysError::new("pidfd_getfd", errno))?;
+    let copy = duplicate(target, descriptor)?;
     let mut fds = [PollFd::new(&copy, PollFlags::IN | PollFlags::OUT)];
     let now = Timespec {
         tv_sec: 0,

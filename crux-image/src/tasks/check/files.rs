@@ -3,12 +3,12 @@
 //! Kind: pure.
 
 use super::memory::runs;
-use super::{TasksError, TasksPlace, TasksRule, at_most, in_range};
+use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
 use crate::mounts::Mounts;
 use crate::path::is_printable;
 use crate::tasks::{
-    DescriptorTable, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, Pipe, Tasks,
-    UnlinkedFile,
+    DescriptorTable, EpollTarget, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, Pipe,
+    Tasks, TimerFile, UnlinkedFile,
 };
 
 /// `NR_OPEN` can be raised to this (`sysctl_nr_open_max`).
@@ -17,6 +17,9 @@ const DESCRIPTOR_LIMIT: u32 = i32::MAX as u32;
 const PIPE_LIMIT: usize = 1 << 31;
 const DESCRIBED_LIMIT: usize = 1 << 16;
 const NAME_LIMIT: usize = 255;
+/// The largest number of a clock (`CLOCK_TAI`).
+const CLOCKS: u64 = 11;
+const TARGET_LIMIT: usize = 1 << 20;
 
 pub(super) fn check(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
     for (at, table) in tasks.descriptor_tables.iter().enumerate() {
@@ -83,7 +86,33 @@ fn check_file(tasks: &Tasks, mounts: &Mounts, file: &OpenFile) -> Result<(), Tas
                 false => Err(TasksRule::GrantName),
             }
         }
+        OpenTarget::Event(it) => value("count of an eventfd", it.count, u64::MAX - 1),
+        OpenTarget::Signals { .. } => Ok(()),
+        OpenTarget::Timer(it) => timer(it),
+        OpenTarget::Epoll(targets) => epoll(tasks, targets),
     }
+}
+
+fn timer(timer: &TimerFile) -> Result<(), TasksRule> {
+    let clock = u64::try_from(timer.clock).unwrap_or(u64::MAX);
+    value("clock of a timer", clock, CLOCKS)?;
+    for time in [timer.remaining, timer.interval, timer.deadline] {
+        value("time of a timer", time, i64::MAX as u64)?;
+    }
+    Ok(())
+}
+
+fn epoll(tasks: &Tasks, targets: &[EpollTarget]) -> Result<(), TasksRule> {
+    at_most("targets of an epoll", targets.len(), TARGET_LIMIT)?;
+    for target in targets {
+        in_range("open file", target.file.at(), tasks.files.len())?;
+        value(
+            "number of a target",
+            target.number.into(),
+            DESCRIPTOR_LIMIT.into(),
+        )?;
+    }
+    Ok(())
 }
 
 fn check_unlinked(mounts: &Mounts, file: &UnlinkedFile) -> Result<(), TasksRule> {

@@ -48,7 +48,8 @@ impl Numbers {
     pub(super) fn new(tasks: &Tasks, mounts: &Mounts) -> Self {
         let tables = tasks.descriptor_tables.iter();
         let last = tables.filter_map(|table| table.descriptors.last());
-        let first = last.map(|it| it.number + 1).max().unwrap_or(0).max(3);
+        let last = last.map(|it| it.number).chain(registered(tasks));
+        let first = last.map(|number| number + 1).max().unwrap_or(0).max(3);
         let mut next = first;
         let mut take = || {
             next += 1;
@@ -192,6 +193,14 @@ impl Numbers {
             self.built_ipc.then_some(self.ipc),
         )
     }
+}
+
+/// Numbers with which files were registered with an epoll.
+fn registered(tasks: &Tasks) -> impl Iterator<Item = u32> {
+    tasks.files.iter().flat_map(|file| match &file.target {
+        OpenTarget::Epoll(targets) => targets.iter().map(|it| it.number).collect(),
+        _ => Vec::new(),
+    })
 }
 
 /// Room for the arena and all shared memory where no task has anything.

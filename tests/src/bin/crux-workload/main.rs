@@ -5,6 +5,8 @@
 //! that it is told; anything else is a complaint. It ends with its input.
 
 mod crowd;
+mod epoll;
+mod events;
 mod files;
 mod identity;
 mod ipc;
@@ -34,6 +36,11 @@ const SCENARIOS: &[Scenario] = &[
     ("copy-on-write", memory::copied),
     ("files", files::regular),
     ("pipes", files::pipes),
+    ("eventfd", events::counters),
+    ("signalfd", events::signals),
+    ("timerfd", events::timers),
+    ("epoll", epoll::targets),
+    ("epoll-of-a-family", epoll::of_a_family),
     ("threads", threads::many),
     ("signals", signals::kept),
     ("sleep", time::sleeps),

@@ -3,7 +3,9 @@
 //!
 //! Kind: pure. One file a kind of file; this one knows who opens what, and when.
 
+mod counters;
 mod directories;
+mod epoll;
 mod memory;
 mod openers;
 mod owners;
@@ -41,6 +43,10 @@ impl Compiler<'_> {
                     self.open_memory(at, process, index, file, *memory);
                 }
                 OpenTarget::External { .. } => {}
+                OpenTarget::Event(event) => self.open_event(at, index, file, *event),
+                OpenTarget::Signals { mask } => self.open_signals(at, index, file, *mask),
+                OpenTarget::Timer(timer) => self.open_timer(at, index, file, timer),
+                OpenTarget::Epoll(_) => self.open_epoll(at, index, file),
                 OpenTarget::Unlinked(_) => {
                     self.refuse(
                         process,
@@ -65,6 +71,8 @@ impl Compiler<'_> {
         };
         let tasks = self.tasks;
         self.owners(at, process);
+        self.register(at, process);
+        self.timer_files(at);
         for descriptor in &tasks.descriptor_tables[index.at()].descriptors {
             let flags = match descriptor.close_on_exec {
                 true => libc::O_CLOEXEC,

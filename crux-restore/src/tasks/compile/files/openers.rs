@@ -4,7 +4,7 @@
 
 use crate::tasks::compile::lineage::Lineage;
 use crux_image::tasks::{FileIndex, OpenTarget, PipeIndex, ProcessIndex, Tasks};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What is made by one call, or several that belong together: all its descriptions have one opener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +31,61 @@ pub(in crate::tasks::compile) struct Openers {
     of: Vec<Option<ProcessIndex>>,
     /// By [`ProcessIndex`]: the objects that it opens, each with all its descriptions.
     objects: Vec<Vec<Vec<FileIndex>>>,
+    /// By [`ProcessIndex`]: the epolls that watch something it opens.
+    epolls: Vec<Vec<FileIndex>>,
+}
+
+/// Kernels have no deeper chain of epolls (`EP_MAX_NESTS`); whoever has one gets all of it from the first process.
+const NESTED: usize = 8;
+
+/// An epoll is made by a process that whoever opens one of its targets descends from: a target is registered by its
+/// opener. By process: the epolls that watch something it opens.
+fn watching(
+    tasks: &Tasks,
+    lineage: &Lineage,
+    objects: &[Object],
+    found: &mut HashMap<Object, ProcessIndex>,
+) -> Vec<Vec<FileIndex>> {
+    let epolls = tasks.files.iter().enumerate();
+    let epolls: Vec<_> = epolls
+        .filter_map(|(at, file)| match &file.target {
+            OpenTarget::Epoll(targets) => Some((at, targets)),
+            _ => None,
+        })
+        .collect();
+    for pass in 0..=NESTED {
+        let mut changed = false;
+        for (at, targets) in &epolls {
+            let Some(before) = found.get(&objects[*at]).copied() else {
+                continue;
+            };
+            let opener = targets.iter().fold(before, |opener, target| {
+                let its = *found.entry(objects[target.file.at()]).or_insert(before);
+                lineage.ancestor(opener, its)
+            });
+            let opener = if pass == NESTED {
+                ProcessIndex(0)
+            } else {
+                opener
+            };
+            changed |= opener != before;
+            found.insert(objects[*at], opener);
+        }
+        if !changed {
+            break;
+        }
+    }
+    let mut by_process = vec![Vec::new(); tasks.processes.len()];
+    for (at, targets) in epolls {
+        let openers = targets
+            .iter()
+            .filter_map(|it| found.get(&objects[it.file.at()]));
+        let openers: BTreeSet<_> = openers.collect();
+        for opener in openers {
+            by_process[opener.at()].push(at.into());
+        }
+    }
+    by_process
 }
 
 impl Openers {
@@ -49,6 +104,7 @@ impl Openers {
                 *opener = lineage.ancestor(*opener, at.into());
             }
         }
+        let epolls = watching(tasks, lineage, &objects, &mut found);
         let mut places: HashMap<Object, usize> = HashMap::new();
         let mut by_process = vec![Vec::<Vec<FileIndex>>::new(); tasks.processes.len()];
         for (at, object) in objects.iter().enumerate() {
@@ -65,12 +121,18 @@ impl Openers {
         Self {
             of: objects.iter().map(|it| found.get(it).copied()).collect(),
             objects: by_process,
+            epolls,
         }
     }
 
     /// The process that opens a description.
     pub(in crate::tasks::compile) fn opener(&self, index: FileIndex) -> Option<ProcessIndex> {
         self.of[index.at()]
+    }
+
+    /// The epolls that watch something that a process opens.
+    pub(in crate::tasks::compile) fn epolls_of(&self, at: ProcessIndex) -> &[FileIndex] {
+        &self.epolls[at.at()]
     }
 
     /// What a process opens, in the order of the record: the descriptions of each object.
