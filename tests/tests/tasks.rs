@@ -67,6 +67,7 @@ survive! {
     root_registers_survive "processor";
     root_sleeps_keep_their_length "sleep";
     root_waits_keep_their_length "waits";
+    root_stopped_processes_stay_stopped "stopped";
     root_children_of_vfork_are_awaited "vfork";
     root_identity_survives "identity";
     root_semaphores_survive "semaphores";

@@ -40,7 +40,7 @@ pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelEr
     drop(prepared.waiter);
     let (traced, _) = channel.receive::<Traced>(bound(SMALL, 0))?;
     let leaving = match options.leave_stopped {
-        true => Leaving::Stopped,
+        true => Leaving::Stopped(libc::SIGSTOP),
         false => Leaving::Running,
     };
     let first = Tid::new(traced.pid).ok_or(ChannelError::Malformed)?;

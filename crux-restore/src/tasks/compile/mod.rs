@@ -31,6 +31,7 @@ mod pages;
 mod places;
 mod ranges;
 mod settings;
+mod stopped;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -210,7 +211,7 @@ impl<'a> Compiler<'a> {
         let planned = |(at, process): (usize, &Process)| PlannedProcess {
             process: at.into(),
             pid: process.first_pid(),
-            state: process.state,
+            state: stopped::state(self.tasks, process),
             oom_score_adj: process.oom_score_adj,
             coredump_filter: process.coredump_filter,
             cgroups: process

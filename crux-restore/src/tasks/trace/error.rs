@@ -46,6 +46,14 @@ pub(crate) enum TaskError {
         /// Why not.
         errno: crux_script::Errno,
     },
+    /// A process runs on.
+    #[error("finish {task}: signal {signal} did not stop it")]
+    NotStopped {
+        /// Which.
+        task: String,
+        /// By which signal it was to be stopped.
+        signal: i32,
+    },
     /// Something that is set from outside.
     #[error("restore tasks: {call}: {}", std::io::Error::from(*.errno))]
     Setting {

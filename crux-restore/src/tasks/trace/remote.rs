@@ -59,11 +59,22 @@ pub(super) fn settle(name: &str, task: Stopped) -> Result<Stopped, TaskError> {
     stop(name, task.resume(Resume::Continue, 0)?)
 }
 
-/// Stops the process of a task that is at the end of a call, as SIGSTOP does.
-pub(super) fn stop_process(name: &str, task: Stopped) -> Result<Stopped, TaskError> {
+/// Stops the process of a task that is at the end of a call, as this signal does.
+pub(super) fn stop_process(name: &str, task: Stopped, signal: i32) -> Result<Stopped, TaskError> {
     // A signal that is given at the end of a call is one that the task sends itself.
     let task = stop(name, task.resume(Resume::Continue, libc::SIGSTOP)?)?;
-    stop(name, task.resume(Resume::Continue, libc::SIGSTOP)?)
+    // A blocked one would wait. The task's own mask comes later.
+    task.set_signal_mask(!(1 << (signal - 1)))?;
+    // Should it not stop the process, the task executes nothing either.
+    Running::attached(task.tid()).interrupt()?;
+    let task = stop(name, task.resume(Resume::Continue, signal)?)?;
+    match task.stop() == Stop::Group(signal) {
+        true => Ok(task),
+        false => Err(TaskError::NotStopped {
+            task: name.to_owned(),
+            signal,
+        }),
+    }
 }
 
 fn enter(name: &str, task: Stopped, stub: &Registers, call: Remote) -> Result<Stopped, TaskError> {

@@ -82,7 +82,7 @@ impl Leaving {
     /// How a process is left that was in this state.
     fn fate(self, state: ProcessState) -> Self {
         match state {
-            ProcessState::Stopped(_) => Self::Stopped,
+            ProcessState::Stopped(signal) => Self::Stopped(signal.into()),
             ProcessState::Running | ProcessState::Zombie(_) => self,
         }
     }

@@ -21,8 +21,8 @@ pub(crate) struct Extent {
 pub(crate) enum Leaving {
     /// They run.
     Running,
-    /// They are stopped, and go on with SIGCONT.
-    Stopped,
+    /// They are stopped by this signal, and go on with SIGCONT.
+    Stopped(i32),
 }
 
 /// The kernel's answers from here on are none for a program (`include/linux/errno.h`).
@@ -64,7 +64,7 @@ fn unmap(
     let task = accepted(name, &what, done)?;
     match leaving {
         Leaving::Running => settle(name, task),
-        Leaving::Stopped => stop_process(name, task),
+        Leaving::Stopped(signal) => stop_process(name, task, signal),
     }
 }
 

@@ -14,6 +14,7 @@ mod memory;
 mod namespaces;
 mod processor;
 mod signals;
+mod stopped;
 mod sys;
 mod threads;
 mod time;
@@ -46,6 +47,7 @@ const SCENARIOS: &[Scenario] = &[
     ("sleep", time::sleeps),
     ("timers", time::timers),
     ("waits", waits::timed),
+    ("stopped", stopped::stopped),
     ("vfork", vfork::short),
     ("lasting-vfork", vfork::lasting),
     ("memory-of-two", vfork::sharing),
