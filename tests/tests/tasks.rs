@@ -74,6 +74,8 @@ survive! {
     root_message_queues_survive "message-queues";
     root_segments_survive "segments";
     root_threads_survive "threads";
+    root_unix_pairs_survive "unix-pairs";
+    root_unix_sockets_keep_their_settings "unix-settings";
     root_namespaces_of_single_processes_survive "namespaces";
     root_a_time_namespace_survives "time-namespace";
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use Capability::{
     CAP_CHECKPOINT_RESTORE, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_IPC_OWNER,
-    CAP_KILL, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
+    CAP_KILL, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
 };
 
 /// What the collector keeps.
@@ -26,6 +26,8 @@ pub const TRACER: &[Capability] = &[
     CAP_DAC_READ_SEARCH,
     CAP_CHECKPOINT_RESTORE,
     CAP_KILL,
+    CAP_SYS_ADMIN,
+    CAP_NET_ADMIN,
 ];
 /// What the encoder keeps.
 pub const ENCODER: &[Capability] = &[];
@@ -198,6 +200,9 @@ pub fn tracer_filter() -> Filter {
             libc::SYS_fstat,
             libc::SYS_get_robust_list,
             libc::SYS_getdents64,
+            libc::SYS_getpeername,
+            libc::SYS_getsockname,
+            libc::SYS_getsockopt,
             libc::SYS_ioprio_get,
             libc::SYS_kcmp,
             libc::SYS_lseek,
@@ -235,6 +240,23 @@ pub fn tracer_filter() -> Filter {
             .map(word),
         )
         .one_of(libc::SYS_ioctl, 1, &TRACER_IOCTLS)
+        // Who is at the other end of a socket is told in the network namespace of that socket.
+        .one_of(libc::SYS_setns, 1, &[word(libc::CLONE_NEWNET)])
+        .when(
+            libc::SYS_socket,
+            &[
+                Condition::Is(0, word(libc::AF_NETLINK)),
+                Condition::Is(2, word(libc::NETLINK_SOCK_DIAG)),
+            ],
+        )
+        .when(
+            libc::SYS_setsockopt,
+            &[
+                Condition::Is(1, word(libc::SOL_SOCKET)),
+                Condition::Is(2, word(libc::SO_PEEK_OFF)),
+            ],
+        )
+        .when(libc::SYS_recvfrom, &[Condition::Bits(3, PEEK, PEEK)])
 }
 
 /// Commands of semctl(2), msgctl(2) and shmctl(2) that only look, and `IPC_NOWAIT|MSG_COPY`.
@@ -247,8 +269,10 @@ const MSG_STAT_ANY: u32 = 13;
 const SHM_INFO: u32 = 14;
 const SHM_STAT_ANY: u32 = 15;
 const MSG_COPY: u32 = 0o44_000;
-/// `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)), `PAGEMAP_SCAN`, `FIONREAD`.
-const TRACER_IOCTLS: [u32; 4] = [0xb701, 0xb702, 0xc060_6610, 0x541b];
+/// `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)), `PAGEMAP_SCAN`, `FIONREAD`, `SIOCOUTQ`, `SIOCGSKNS`,
+/// `SIOCUNIXFILE`.
+const TRACER_IOCTLS: [u32; 7] = [0xb701, 0xb702, 0xc060_6610, 0x541b, 0x5411, 0x894c, 0x89e0];
+const PEEK: u32 = libc::MSG_PEEK as u32;
 /// What fork(3) asks clone(2) for: no thread, no namespace, nothing shared.
 const FORK: u32 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u32;
 const STATMOUNT: libc::c_long = 457;

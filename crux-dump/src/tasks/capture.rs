@@ -19,7 +19,7 @@ use crate::judge::{Obstacle, SeenNamespace};
 use crate::sys;
 use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::{
-    AddressSpace, Clocks, IntervalTimer, PidNsIndex, Process, SpaceIndex, Tasks, Thread,
+    AddressSpace, Clocks, IntervalTimer, PidNsIndex, Process, Socket, SpaceIndex, Tasks, Thread,
 };
 use crux_mount::sys::{NamespaceKind, SysError};
 use crux_trace::{Queue, Stop, Stopped};
@@ -140,6 +140,10 @@ pub fn capture(
         users: surroundings.users,
     };
     let ipc_contents = ipc::contents(&context, ipc, segments, &mut objects, &mut obstacles);
+    let pids = frozen.targets.iter().map(|target| target.pid);
+    let pids = pids.zip(processes.iter().map(Process::first_pid)).collect();
+    let found = (files.sockets, files.socket_namespaces);
+    let sockets = recorder.sockets(found, &pids, &processes, &mut obstacles);
     if !obstacles.is_empty() {
         return Err(CaptureError::Obstacles(obstacles));
     }
@@ -165,6 +169,7 @@ pub fn capture(
         cgroup_namespaces: namespaces.cgroup,
         time_namespaces: namespaces.time,
         ipc_contents,
+        sockets,
     };
     Ok(Captured { tasks, checksum })
 }
@@ -381,6 +386,34 @@ impl<'a> Recorder<'a> {
             users: surroundings.users,
             clocks: clocks(),
         })
+    }
+
+    /// Sockets as the container counts processes, users and namespaces.
+    fn sockets(
+        &self,
+        (mut sockets, inodes): (Vec<Socket>, Vec<u64>),
+        pids: &HashMap<u32, u32>,
+        processes: &[Process],
+        obstacles: &mut Vec<TaskObstacle>,
+    ) -> Vec<Socket> {
+        let first = processes.first();
+        let user = first.and_then(|first| first.user_namespace);
+        let ids = Ids(user.and_then(|user| self.users.get(user.at())));
+        let numbers = files::Numbers { pids, ids };
+        for (socket, inode) in sockets.iter_mut().zip(inodes) {
+            numbers.translate(socket);
+            match self.namespaces.net_with_inode(inode) {
+                Some(namespace) => socket.net_namespace = namespace,
+                None => obstacles.push(TaskObstacle {
+                    pid: pids.keys().copied().min().unwrap_or(0),
+                    part: Part::Process,
+                    cause: TaskCause::Other(format!(
+                        "a socket is of the network namespace net:[{inode}], in which no process of the container is"
+                    )),
+                }),
+            }
+        }
+        sockets
     }
 
     fn process(

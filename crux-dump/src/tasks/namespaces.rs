@@ -9,8 +9,8 @@ use super::{Part, TaskCause, TaskObstacle};
 use crate::sys;
 use crux_image::mounts::UserNsIndex;
 use crux_image::tasks::{
-    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidNamespace, PidNsIndex,
-    TimeNamespace, UtsNamespace,
+    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, NetNsIndex, PidNamespace,
+    PidNsIndex, TimeNamespace, UtsNamespace,
 };
 use crux_mount::sys::{NamespaceKind, SysError};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -131,6 +131,14 @@ impl Namespaces {
             parent = Some(at.into());
         }
         parent.ok_or_else(|| odd("ns/pid"))
+    }
+
+    /// The position of a network namespace that was met; none within where it is the dumper's own.
+    pub(super) fn net_with_inode(&self, id: Inode) -> Option<Option<NetNsIndex>> {
+        match self.own.get("net") == Some(&id) {
+            true => Some(None),
+            false => self.known.get(&id).map(|at| Some((*at).into())),
+        }
     }
 
     /// All others of a process. `names` is what uname(2) says in it.

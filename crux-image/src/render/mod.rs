@@ -11,6 +11,7 @@ mod layout;
 mod narrow;
 mod order;
 mod record;
+mod sockets;
 mod summary;
 mod svg;
 mod tasks;

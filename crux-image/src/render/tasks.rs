@@ -4,7 +4,7 @@
 //! [`Tasks::check`].
 
 use super::ipc::{self, IpcRecord, ipc_records};
-use super::words;
+use super::{sockets, words};
 use crate::mounts::Mounts;
 use crate::path::Escaped;
 use crate::tasks::{
@@ -318,6 +318,7 @@ impl View<'_> {
                 let shown = targets.map(|it| format!(" {} ({:#x})", it.number, it.events));
                 format!("epoll of{}", shown.collect::<String>())
             }
+            OpenTarget::Socket(index) => sockets::shown(self.tasks, *index),
         }
     }
 

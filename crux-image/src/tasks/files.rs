@@ -4,8 +4,8 @@
 //! flags and the offset, and may have many descriptors (open(2)).
 
 use super::{
-    EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, TimerFile,
-    UnlinkedIndex,
+    EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, SocketIndex,
+    TimerFile, UnlinkedIndex,
 };
 use crate::mounts::{FileKind, MountIndex, NamespaceIndex};
 use crate::path::RelPath;
@@ -140,6 +140,8 @@ pub enum OpenTarget {
     Timer(TimerFile),
     /// epoll_create(2).
     Epoll(Vec<EpollTarget>),
+    /// A socket.
+    Socket(SocketIndex),
 }
 
 /// Which end.

@@ -18,8 +18,11 @@ mod ipc;
 mod memory;
 mod namespaces;
 mod process;
+mod socket;
+mod socket_options;
 mod thread;
 mod time;
+mod unix_socket;
 mod version_1;
 
 pub use check::{TasksError, TasksPlace, TasksRule};
@@ -42,11 +45,19 @@ pub use namespaces::{
     UtsNamespace,
 };
 pub use process::{Limit, Process, ProcessState, SignalAction, SignalInfo};
+pub use socket::{Socket, SocketFamily, SocketKind, SocketOption, SocketState};
+pub use socket_options::{
+    KnownOption, SO_BINDTODEVICE, SO_PASSCRED, SO_PEEK_OFF, SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS,
+    SOL_SOCKET,
+};
 pub use thread::{
     AlternateStack, Capabilities, Credentials, Interrupted, Registers, RobustList, Rseq,
     Scheduling, SeccompState, Thread,
 };
 pub use time::{Clocks, IntervalTimer, Notify, PosixTimer};
+pub use unix_socket::{
+    SocketCredentials, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
+};
 pub(crate) use version_1::TasksVersion1;
 
 use crate::mounts::index;
@@ -79,6 +90,10 @@ index!(
 index!(
     /// A position in [`Tasks::pipes`].
     PipeIndex
+);
+index!(
+    /// A position in [`Tasks::sockets`].
+    SocketIndex
 );
 index!(
     /// A position in [`Tasks::fs`].
@@ -148,6 +163,8 @@ pub struct Tasks {
     pub time_namespaces: Vec<TimeNamespace>,
     /// What ipc namespaces hold; none of one that is not in the list is known.
     pub ipc_contents: Vec<IpcContents>,
+    /// Sockets.
+    pub sockets: Vec<Socket>,
 }
 
 impl Tasks {

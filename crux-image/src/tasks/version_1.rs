@@ -49,6 +49,7 @@ impl From<TasksVersion1> for Tasks {
             cgroup_namespaces: old.cgroup_namespaces,
             time_namespaces: old.time_namespaces,
             ipc_contents: Vec::new(),
+            sockets: Vec::new(),
         }
     }
 }

@@ -183,5 +183,6 @@ pub(crate) fn record() -> Tasks {
         cgroup_namespaces: Vec::new(),
         time_namespaces: Vec::new(),
         ipc_contents: Vec::new(),
+        sockets: Vec::new(),
     }
 }

@@ -169,6 +169,55 @@ fn every_rule_is_kept() {
             "names open file 9",
         ),
         (
+            |t| t.files[0].target = OpenTarget::Socket(SocketIndex(0)),
+            "names socket 0",
+        ),
+        (
+            |t| {
+                t.sockets = pair();
+                t.sockets[0].kind = SocketKind::Raw
+            },
+            "family, type and protocol",
+        ),
+        (
+            |t| {
+                t.sockets = pair();
+                t.sockets[0].options[0].value.pop();
+            },
+            "option 16 of level 1",
+        ),
+        (
+            |t| {
+                t.sockets = pair();
+                let SocketState::Unix(unix) = &mut t.sockets[1].state;
+                unix.connection = UnixConnection::Pair(SocketIndex(1))
+            },
+            "the other end of a socket",
+        ),
+        (
+            |t| {
+                t.sockets = pair();
+                let SocketState::Unix(unix) = &mut t.sockets[1].state;
+                unix.queue[0].files = vec![FileIndex(9)]
+            },
+            "names open file 9",
+        ),
+        (
+            |t| {
+                t.sockets = pair();
+                t.files[0].target = OpenTarget::Socket(SocketIndex(0));
+                t.files.push(t.files[0].clone())
+            },
+            "are the same socket",
+        ),
+        (
+            |t| {
+                t.sockets = pair();
+                t.sockets[0].net_namespace = Some(NetNsIndex(0))
+            },
+            "names network namespace 0",
+        ),
+        (
             |t| t.pid_namespaces[0].parent = Some(PidNsIndex(0)),
             "pid namespace may be",
         ),
@@ -182,6 +231,35 @@ fn every_rule_is_kept() {
         let said = tasks.check(&mounts).unwrap_err().to_string();
         assert!(said.contains(words), "{said:?} has not {words:?}");
     }
+}
+
+/// Two unix sockets that talk to each other.
+fn pair() -> Vec<Socket> {
+    let socket = |peer| Socket {
+        family: SocketFamily::Unix,
+        kind: SocketKind::Stream,
+        protocol: 0,
+        net_namespace: None,
+        options: vec![SocketOption {
+            level: SOL_SOCKET,
+            name: SO_PASSCRED,
+            value: vec![1, 0, 0, 0],
+        }],
+        state: SocketState::Unix(UnixSocket {
+            name: None,
+            connection: UnixConnection::Pair(SocketIndex(peer)),
+            peer_credentials: None,
+            receives_no_more: false,
+            sends_no_more: false,
+            queue: vec![UnixMessage {
+                data: b"a".to_vec(),
+                files: Vec::new(),
+                credentials: None,
+                sender: None,
+            }],
+        }),
+    };
+    vec![socket(1), socket(0)]
 }
 
 fn image() -> (tempfile::TempDir, std::path::PathBuf) {

@@ -17,6 +17,8 @@ pub(crate) fn observe() -> Machine {
     Machine {
         vdso: vdso().unwrap_or_default(),
         limits: limits(),
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
         capabilities: capabilities(None).map_or(0, |sets| sets.permitted.bits()),
         clocks: clocks(),
     }

@@ -6,6 +6,7 @@ use super::kind::Kind::{
     self, DirFd, Fd, FdOrNone, Flags, In, Is, Length, Memory, OneOf, UpTo, Value, Zero,
 };
 use super::kind::{Form, Names, Null, PATH, SIGSET, Size, form, input, input_or_null, names, room};
+use super::rules;
 
 pub(super) const OPEN: Names = &[
     ("O_WRONLY", libc::O_WRONLY as u64),
@@ -44,6 +45,9 @@ const MEMFD: Names = names![
     MFD_HUGE_2MB,
     MFD_HUGE_1GB,
 ];
+/// A name in a directory (`NAME_MAX`).
+const NAME: Kind = In(Size::String(256), Null::Refused);
+const ALONE: Kind = Is("256", libc::AT_SYMLINK_NOFOLLOW as u64);
 const WHENCE: Names = names![SEEK_SET, SEEK_CUR, SEEK_END];
 
 macro_rules! fcntl {
@@ -253,6 +257,42 @@ pub(super) const FORMS: &[Form] = &[
             ("flags", Flags(MEMFD)),
         ],
     ),
+    // The file of a socket is made by bind(2), where none may be.
+    form(
+        libc::SYS_unlinkat,
+        "unlinkat",
+        &[("directory", Fd), ("name", NAME), ("flags", Zero)],
+    )
+    .also(rules::one_name),
+    form(
+        libc::SYS_fchownat,
+        "fchownat",
+        &[
+            ("directory", Fd),
+            ("name", NAME),
+            ("uid", UpTo(u32::MAX as u64)),
+            ("gid", UpTo(u32::MAX as u64)),
+            ("flags", ALONE),
+        ],
+    )
+    .also(rules::one_name),
+    form(
+        libc::SYS_fchmodat,
+        "fchmodat",
+        &[("directory", Fd), ("name", NAME), ("mode", UpTo(0o7777))],
+    )
+    .also(rules::one_name),
+    form(
+        libc::SYS_utimensat,
+        "utimensat",
+        &[
+            ("directory", Fd),
+            ("name", NAME),
+            ("times", input(32)),
+            ("flags", ALONE),
+        ],
+    )
+    .also(rules::one_name),
     form(libc::SYS_chdir, "chdir", &[("path", PATH)]),
     form(libc::SYS_fchdir, "fchdir", &[("fd", Fd)]),
     form(libc::SYS_chroot, "chroot", &[("path", PATH)]),

@@ -135,7 +135,6 @@ mod tests {
             libc::SYS_bpf,
             libc::SYS_rt_sigreturn,
             libc::SYS_vfork,
-            libc::SYS_unlinkat,
             libc::SYS_reboot,
         ];
         for number in refused {

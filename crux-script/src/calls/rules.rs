@@ -149,6 +149,21 @@ pub(super) fn message(view: &View<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// unlinkat(2) and the like: a name in a directory, which leads nowhere else.
+pub(super) fn one_name(view: &View<'_>) -> Result<(), String> {
+    let Argument::Data(place) = view.call.arguments[1] else {
+        return Err("name: points to no block".into());
+    };
+    let block = view.arena.get_block(place.block);
+    let rest = block.and_then(|it| it.bytes.get(place.offset as usize..));
+    let name = rest.unwrap_or(&[]).split(|byte| *byte == 0).next();
+    match name.unwrap_or(&[]) {
+        b"" | b"." | b".." => Err("name: is none of a file".into()),
+        name if name.contains(&b'/') => Err("name: leads elsewhere".into()),
+        _ => Ok(()),
+    }
+}
+
 /// shmat(2): an address of the task's own. How long the segment is, only the kernel knows:
 /// it refuses to map over what is there.
 pub(super) fn attach_at(view: &View<'_>) -> Result<(), String> {

@@ -330,6 +330,7 @@ pub(crate) fn record() -> Result<Tasks> {
         cgroup_namespaces: Vec::new(),
         time_namespaces: Vec::new(),
         ipc_contents: Vec::new(),
+        sockets: Vec::new(),
     })
 }
 

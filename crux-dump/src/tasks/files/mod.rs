@@ -5,10 +5,17 @@
 //! stream, and an obstacle otherwise.
 
 mod counters;
+mod diag;
 mod directories;
 mod epoll;
 mod fdinfo;
+mod messages;
 mod pipes;
+mod queue;
+mod sockets;
+mod unix;
+
+pub(super) use sockets::Numbers;
 
 use super::memory::{MemoryError, complete, memfd, parent};
 use super::objects::Objects;
@@ -17,16 +24,17 @@ use super::{Part, Places, Target, TaskCause, TaskObstacle};
 use crux_image::mounts::FileKind;
 use crux_image::tasks::{
     Descriptor, DescriptorTable, DescriptorTableIndex, FileIndex, FsContext, FsIndex, OpenFile,
-    OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex,
+    OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex, Socket,
 };
 use crux_mount::sys::{self, SysError};
 use fdinfo::FdInfo;
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
+use sockets::Sockets;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 const DELETED: &[u8] = b" (deleted)";
 
@@ -57,6 +65,11 @@ pub struct Files {
     pub pipes: Vec<Pipe>,
     /// By [`FsIndex`].
     pub fs: Vec<FsContext>,
+    /// By [`SocketIndex`](crux_image::tasks::SocketIndex). Their pids, ids and namespaces are still as the dumper sees
+    /// them ([`Numbers`]).
+    pub sockets: Vec<Socket>,
+    /// The network namespace of each, by inode number.
+    pub socket_namespaces: Vec<u64>,
     /// Of each process: none for a zombie, and where there is an obstacle.
     pub of: Vec<(Option<DescriptorTableIndex>, Option<FsIndex>)>,
 }
@@ -82,6 +95,9 @@ pub fn capture(
         epolls: Vec::new(),
         places: HashMap::new(),
         by_inode: HashMap::new(),
+        sockets: Sockets::new().map_err(own)?,
+        this: this().map_err(own)?,
+        first: targets.first().map_or(0, |target| target.pid),
     };
     let mut listed = Vec::new();
     for (at, target) in targets.iter().enumerate() {
@@ -98,6 +114,7 @@ pub fn capture(
         if table.is_none() {
             let found = list(target).map_err(failed)?;
             collector.note_pipes(&found);
+            collector.note_sockets(target, at, &found)?;
             listed.push((target, found));
         }
         let next = collector.files.fs.len();
@@ -108,11 +125,15 @@ pub fn capture(
         let table = DescriptorTableIndex::from(table.unwrap_or(listed.len() - 1));
         collector.files.of.push((Some(table), fs));
     }
+    collector.sockets.find_peers().map_err(own)?;
+    collector.sockets.leave_out_those_of_outside();
     for (target, found) in listed {
         let table = collector.table(target, found)?;
         collector.files.tables.push(table);
     }
-    let first = targets.first().map_or(0, |target| target.pid);
+    // What is on its way in sockets may be an epoll.
+    collector.record_sockets(targets)?;
+    let first = collector.first;
     collector
         .epolls(targets)
         .map_err(|error| FilesError::Process { pid: first, error })?;
@@ -147,16 +168,34 @@ struct Collector<'a> {
     places: HashMap<epoll::Place, FileIndex>,
     /// By inode number: descriptions, and where each was seen first.
     by_inode: HashMap<u64, Vec<(epoll::Place, FileIndex)>>,
+    sockets: Sockets,
+    /// This process, which has copies of what is on its way in sockets.
+    this: Target,
+    /// The number of the first process.
+    first: u32,
+}
+
+/// What goes wrong with none of the processes.
+fn own(error: SysError) -> FilesError {
+    FilesError::Process {
+        pid: std::process::id(),
+        error,
+    }
+}
+
+fn this() -> Result<Target, SysError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, "/proc/self", flags, Mode::empty());
+    Ok(Target {
+        pid: std::process::id(),
+        directory: directory.map_err(|errno| SysError::new("open(\"/proc/self\")", errno))?,
+        parent: None,
+        zombie: false,
+    })
 }
 
 fn list(target: &Target) -> Result<Vec<Seen>, SysError> {
-    let directory = target.directory.as_fd();
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |name: &str| {
-        let opened = openat(directory, name, flags, Mode::empty());
-        opened.map_err(|errno| SysError::new(format!("openat({name:?})"), errno))
-    };
-    let (links, infos) = (open("fd")?, open("fdinfo")?);
+    let (links, infos) = directories(target)?;
     let mut found = Vec::new();
     let entries = rustix::fs::Dir::read_from(&links);
     let failed = |call: &'static str| move |errno| SysError::new(call, errno);
@@ -166,26 +205,37 @@ fn list(target: &Target) -> Result<Vec<Seen>, SysError> {
         let Some(number) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        let mut text = Vec::new();
-        let info = openat(
-            &infos,
-            name,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        let read = File::from(info.map_err(failed("openat(\"fdinfo\")"))?).read_to_end(&mut text);
-        let info = read.ok().and_then(|_| FdInfo::parse(&text));
-        let path = readlinkat(&links, name, Vec::new()).map_err(failed("readlinkat(\"fd\")"))?;
-        found.push(Seen {
-            number,
-            info: info.ok_or(SysError::new("read(\"fdinfo\")", Errno::IO))?,
-            text,
-            stat: statat(&links, name, AtFlags::empty()).map_err(failed("fstatat(\"fd\")"))?,
-            path: path.into_bytes(),
-        });
+        found.push(see((&links, &infos), number)?);
     }
     found.sort_unstable_by_key(|seen| seen.number);
     Ok(found)
+}
+
+/// `fd` and `fdinfo` of a process.
+fn directories(target: &Target) -> Result<(OwnedFd, OwnedFd), SysError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |name: &str| {
+        let opened = openat(target.directory.as_fd(), name, flags, Mode::empty());
+        opened.map_err(|errno| SysError::new(format!("openat({name:?})"), errno))
+    };
+    Ok((open("fd")?, open("fdinfo")?))
+}
+
+fn see((links, infos): (&OwnedFd, &OwnedFd), number: u32) -> Result<Seen, SysError> {
+    let failed = |call: &'static str| move |errno| SysError::new(call, errno);
+    let (name, flags) = (number.to_string(), OFlags::RDONLY | OFlags::CLOEXEC);
+    let info = openat(infos, &name, flags, Mode::empty());
+    let mut text = Vec::new();
+    let read = File::from(info.map_err(failed("openat(\"fdinfo\")"))?).read_to_end(&mut text);
+    let info = read.ok().and_then(|_| FdInfo::parse(&text));
+    let path = readlinkat(links, &name, Vec::new()).map_err(failed("readlinkat(\"fd\")"))?;
+    Ok(Seen {
+        number,
+        info: info.ok_or(SysError::new("read(\"fdinfo\")", Errno::IO))?,
+        text,
+        stat: statat(links, &name, AtFlags::empty()).map_err(failed("fstatat(\"fd\")"))?,
+        path: path.into_bytes(),
+    })
 }
 
 impl Seen {
@@ -324,6 +374,9 @@ impl Collector<'_> {
             let index = self.objects.shared_memory(identity(seen), kind, &file)?;
             return Ok(OpenTarget::Memory(index));
         }
+        if let Some(index) = self.sockets.index(seen) {
+            return Ok(OpenTarget::Socket(index));
+        }
         if seen.is_terminal() {
             return Ok(self.outside(target, seen));
         }
@@ -413,6 +466,7 @@ impl Collector<'_> {
         let kind = seen.kind().unwrap_or(FileKind::Regular);
         let Some(stream) = stream else {
             let cause = match self.mounts.has(seen.info.mount) || !seen.path.starts_with(b"/") {
+                _ if sockets::is_socket(seen) => TaskCause::Other(sockets::why_not(target, seen)),
                 true => TaskCause::Unsupported(seen.path.clone()),
                 false => TaskCause::Outside(seen.path.clone()),
             };
@@ -437,7 +491,13 @@ impl Collector<'_> {
     }
 
     fn refuse_number(&mut self, target: &Target, number: u32, cause: TaskCause) {
-        let (pid, part) = (target.pid, Part::Descriptor(number));
+        let (pid, part, cause) = match target.pid == self.this.pid {
+            false => (target.pid, Part::Descriptor(number), cause),
+            true => {
+                let what = format!("a descriptor that is on its way in a socket {cause}");
+                (self.first, Part::Process, TaskCause::Other(what))
+            }
+        };
         self.obstacles.push(TaskObstacle { pid, part, cause });
     }
 }

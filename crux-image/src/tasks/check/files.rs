@@ -72,6 +72,7 @@ fn check_file(tasks: &Tasks, mounts: &Mounts, file: &OpenFile) -> Result<(), Tas
         OpenTarget::Memory(index) => {
             in_range("shared memory", index.at(), tasks.shared_memory.len())
         }
+        OpenTarget::Socket(index) => in_range("socket", index.at(), tasks.sockets.len()),
         OpenTarget::External {
             name, described, ..
         } => {

@@ -9,6 +9,7 @@ mod ipc;
 mod memory;
 mod processes;
 mod rule;
+mod sockets;
 
 pub use rule::{TasksError, TasksPlace, TasksRule};
 
@@ -29,7 +30,8 @@ impl Tasks {
         processes::check(self, mounts)?;
         memory::check(self, mounts)?;
         files::check(self, mounts)?;
-        ipc::check(self)
+        ipc::check(self)?;
+        sockets::check(self, mounts)
     }
 
     fn check_counts(&self) -> Result<(), TasksError> {
@@ -50,6 +52,7 @@ impl Tasks {
             ("open files", self.files.len(), PART_LIMIT),
             ("unlinked files", self.unlinked.len(), PART_LIMIT),
             ("pipes", self.pipes.len(), PART_LIMIT),
+            ("sockets", self.sockets.len(), PART_LIMIT),
             ("pid namespaces", self.pid_namespaces.len(), NAMESPACE_LIMIT),
             ("UTS namespaces", self.uts_namespaces.len(), NAMESPACE_LIMIT),
             ("IPC namespaces", self.ipc_namespaces.len(), NAMESPACE_LIMIT),

@@ -28,6 +28,7 @@ pub enum TasksPlace {
     File(usize),
     Unlinked(usize),
     Pipe(usize),
+    Socket(usize),
     Fs(usize),
     Namespace(&'static str, usize),
     Ipc(usize),
@@ -46,6 +47,7 @@ impl fmt::Display for TasksPlace {
             Self::File(at) => write!(f, "open file {at}"),
             Self::Unlinked(at) => write!(f, "unlinked file {at}"),
             Self::Pipe(at) => write!(f, "pipe {at}"),
+            Self::Socket(at) => write!(f, "socket {at}"),
             Self::Fs(at) => write!(f, "root and working directory {at}"),
             Self::Namespace(kind, at) => write!(f, "{kind} namespace {at}"),
             Self::Ipc(at) => write!(f, "contents of IPC namespaces {at}"),
@@ -118,6 +120,16 @@ pub enum TasksRule {
     DescriptorOrder,
     #[error("a pipe has more data than fits")]
     PipeData,
+    #[error("a socket is not of a family, type and protocol that go together")]
+    SocketKind,
+    #[error(
+        "option {name} of level {level} is none that such a socket can be given, or has another length"
+    )]
+    SocketOption { level: u16, name: u16 },
+    #[error("the other end of a socket is none, or does not say the same")]
+    SocketPeer,
+    #[error("two open files are the same socket")]
+    SocketTwice,
     #[error("nothing leads to it")]
     Unused,
     #[error(

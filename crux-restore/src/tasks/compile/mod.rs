@@ -56,6 +56,10 @@ pub struct Machine {
     pub limits: Vec<u64>,
     /// Capabilities that tasks can be given.
     pub capabilities: u64,
+    /// The effective uid and gid with which tasks are made.
+    pub uid: u32,
+    /// Likewise.
+    pub gid: u32,
     /// What the clocks say.
     pub clocks: Clocks,
 }
@@ -145,6 +149,7 @@ impl<'a> Compiler<'a> {
         self.files(at, process);
         self.children(at, process);
         self.together(at, process);
+        self.fill_sockets(at, process);
         self.settings(at, process);
         self.make_threads(at, process);
         self.last_lines(at, process);

@@ -9,7 +9,8 @@ use crate::tasks::plan::{Inherited, Source};
 use crux_image::mounts::{
     Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType, UserNsIndex,
 };
-use crux_image::tasks::{FileIndex, OpenTarget, SharedMemoryIndex, Tasks};
+use crux_image::tasks::{FileIndex, OpenTarget, SharedMemoryIndex, SocketIndex, Tasks};
+use std::collections::HashMap;
 
 /// The arena, and behind it shared memory while it is filled.
 const ARENA: u64 = 1 << 30;
@@ -39,6 +40,8 @@ pub(super) struct Numbers {
     externals: Vec<(u32, String)>,
     files: Vec<u32>,
     memory: Vec<u32>,
+    /// Each socket, and who helps to bring it about.
+    sockets: Vec<(u32, u32)>,
     users: Vec<u32>,
     /// By [`Kind`]: what the first task is born in, if it is the caller's, and then those of the record.
     kept: Vec<Vec<u32>>,
@@ -60,14 +63,23 @@ impl Numbers {
         let namespaces = mounts.namespaces.iter().map(|_| (take(), take())).collect();
         let mut externals = Vec::new();
         let mut files = Vec::with_capacity(tasks.files.len());
+        let mut open = HashMap::new();
         for file in &tasks.files {
             let number = take();
+            if let OpenTarget::Socket(socket) = file.target {
+                open.insert(socket.at(), number);
+            }
             if let OpenTarget::External { name, .. } = &file.target {
                 externals.push((number, name.clone()));
             }
             files.push(number);
         }
         let memory = tasks.shared_memory.iter().map(|_| take()).collect();
+        let sockets = (0..tasks.sockets.len()).map(|at| {
+            let number = open.get(&at).copied().unwrap_or_else(&mut take);
+            (number, take())
+        });
+        let sockets = sockets.collect();
         let users = mounts.user_namespaces.iter().map(|_| take()).collect();
         let kept = Kind::ALL.map(|kind| (0..=kind.count(tasks)).map(|_| take()).collect());
         let built = |wanted: OwnFsType| {
@@ -95,6 +107,7 @@ impl Numbers {
             externals,
             files,
             memory,
+            sockets,
             users,
             kept: kept.into(),
         }
@@ -128,6 +141,16 @@ impl Numbers {
     /// A namespace that is to be joined; none: the caller's.
     pub(super) fn kept(&self, kind: Kind, namespace: Option<usize>) -> u32 {
         self.kept[kind as usize][namespace.map_or(0, |it| it + 1)]
+    }
+
+    /// A socket on its way to those who have it.
+    pub(super) fn socket(&self, socket: SocketIndex) -> u32 {
+        self.sockets[socket.at()].0
+    }
+
+    /// A socket that is there for the moment: a former peer, a listener, a sender of datagrams.
+    pub(super) fn helper(&self, socket: SocketIndex) -> u32 {
+        self.sockets[socket.at()].1
     }
 
     /// Where shared memory is mapped as a whole.

@@ -312,6 +312,7 @@ pub(super) fn record() -> Tasks {
         cgroup_namespaces: Vec::new(),
         time_namespaces: Vec::new(),
         ipc_contents: Vec::new(),
+        sockets: Vec::new(),
     }
 }
 
@@ -320,6 +321,8 @@ pub(super) fn machine() -> Machine {
         vdso: Vec::new(),
         limits: vec![u64::MAX; 16],
         capabilities: 0x1ff_ffff_ffff,
+        uid: 0,
+        gid: 0,
         clocks: Clocks::default(),
     }
 }

@@ -14,6 +14,7 @@ mod memory;
 mod namespaces;
 mod processor;
 mod signals;
+mod sockets;
 mod stopped;
 mod sys;
 mod threads;
@@ -60,6 +61,8 @@ const SCENARIOS: &[Scenario] = &[
     ("message-queues", ipc::messages),
     ("segments", ipc::segments),
     ("processor", processor::registers),
+    ("unix-pairs", sockets::pairs),
+    ("unix-settings", sockets::settings),
     ("processes-of-crowd", crowd::processes),
     ("threads-of-crowd", crowd::threads),
     ("memory-of-crowd", crowd::memory),

@@ -3,14 +3,18 @@
 //!
 //! Kind: pure. One file a kind of file; this one knows who opens what, and when.
 
+mod components;
 mod counters;
 mod directories;
 mod epoll;
 mod memory;
+mod names;
 mod openers;
 mod owners;
 mod paths;
 mod pipes;
+mod sockets;
+mod unix;
 
 pub(super) use openers::Openers;
 
@@ -42,11 +46,11 @@ impl Compiler<'_> {
                 OpenTarget::Memory(memory) => {
                     self.open_memory(at, process, index, file, *memory);
                 }
-                OpenTarget::External { .. } => {}
                 OpenTarget::Event(event) => self.open_event(at, index, file, *event),
                 OpenTarget::Signals { mask } => self.open_signals(at, index, file, *mask),
                 OpenTarget::Timer(timer) => self.open_timer(at, index, file, timer),
                 OpenTarget::Epoll(_) => self.open_epoll(at, index, file),
+                OpenTarget::External { .. } | OpenTarget::Socket(_) => {}
                 OpenTarget::Unlinked(_) => {
                     self.refuse(
                         process,
@@ -55,6 +59,7 @@ impl Compiler<'_> {
                 }
             }
         }
+        self.sockets(at, process);
     }
 
     /// Gives a descriptor the number at which it is found later.

@@ -2,8 +2,9 @@
 //!
 //! Kind: pure.
 
+use super::components::Components;
 use crate::tasks::compile::lineage::Lineage;
-use crux_image::tasks::{FileIndex, OpenTarget, PipeIndex, ProcessIndex, Tasks};
+use crux_image::tasks::{FileIndex, OpenTarget, PipeIndex, ProcessIndex, SocketIndex, Tasks};
 use std::collections::{BTreeSet, HashMap};
 
 /// What is made by one call, or several that belong together: all its descriptions have one opener.
@@ -13,12 +14,15 @@ enum Object {
     File(FileIndex),
     /// Both ends of a pipe.
     Pipe(PipeIndex),
+    /// Sockets that need each other, by the first of them.
+    Sockets(SocketIndex),
 }
 
 impl Object {
-    fn of(index: FileIndex, target: &OpenTarget) -> Self {
+    fn of(index: FileIndex, target: &OpenTarget, components: &Components) -> Self {
         match target {
             OpenTarget::Pipe(pipe, _) => Self::Pipe(*pipe),
+            OpenTarget::Socket(socket) => Self::Sockets(components.first(*socket)),
             _ => Self::File(index),
         }
     }
@@ -33,6 +37,8 @@ pub(in crate::tasks::compile) struct Openers {
     objects: Vec<Vec<Vec<FileIndex>>>,
     /// By [`ProcessIndex`]: the epolls that watch something it opens.
     epolls: Vec<Vec<FileIndex>>,
+    /// Likewise, sockets that need each other.
+    sockets: Vec<Vec<Vec<SocketIndex>>>,
 }
 
 /// Kernels have no deeper chain of epolls (`EP_MAX_NESTS`); whoever has one gets all of it from the first process.
@@ -90,18 +96,28 @@ fn watching(
 
 impl Openers {
     pub(in crate::tasks::compile) fn new(tasks: &Tasks, lineage: &Lineage) -> Self {
+        let components = Components::new(tasks);
         let objects = tasks.files.iter().enumerate();
         let objects: Vec<_> = objects
-            .map(|(at, file)| Object::of(at.into(), &file.target))
+            .map(|(at, file)| Object::of(at.into(), &file.target, &components))
             .collect();
         let mut found: HashMap<Object, ProcessIndex> = HashMap::new();
+        let mut note = |object: Object, at: ProcessIndex| {
+            let opener = found.entry(object).or_insert(at);
+            *opener = lineage.ancestor(*opener, at);
+        };
         for (at, process) in tasks.processes.iter().enumerate() {
             let table = process.descriptors;
             let table = table.map(|table| &tasks.descriptor_tables[table.at()]);
             for descriptor in table.into_iter().flat_map(|table| &table.descriptors) {
-                let opener = found.entry(objects[descriptor.file.at()]);
-                let opener = opener.or_insert(at.into());
-                *opener = lineage.ancestor(*opener, at.into());
+                note(objects[descriptor.file.at()], at.into());
+            }
+        }
+        // Who sends a descriptor has it.
+        for (first, file) in components.on_their_way(tasks) {
+            if let Some(sender) = found.get(&Object::Sockets(first)).copied() {
+                let opener = found.entry(objects[file.at()]).or_insert(sender);
+                *opener = lineage.ancestor(*opener, sender);
             }
         }
         let epolls = watching(tasks, lineage, &objects, &mut found);
@@ -118,10 +134,17 @@ impl Openers {
                 None => opened.push(vec![at.into()]),
             }
         }
+        let mut sockets = vec![Vec::new(); tasks.processes.len()];
+        for component in components.all() {
+            if let Some(opener) = found.get(&Object::Sockets(component[0])) {
+                sockets[opener.at()].push(component);
+            }
+        }
         Self {
             of: objects.iter().map(|it| found.get(it).copied()).collect(),
             objects: by_process,
             epolls,
+            sockets,
         }
     }
 
@@ -138,5 +161,10 @@ impl Openers {
     /// What a process opens, in the order of the record: the descriptions of each object.
     pub(in crate::tasks::compile) fn of(&self, at: ProcessIndex) -> &[Vec<FileIndex>] {
         &self.objects[at.at()]
+    }
+
+    /// The sockets that a process makes: those that need each other together.
+    pub(in crate::tasks::compile) fn sockets(&self, at: ProcessIndex) -> &[Vec<SocketIndex>] {
+        &self.sockets[at.at()]
     }
 }

@@ -1,0 +1,193 @@
+//! What the kernel tells of unix sockets alone: their peers, who waits to be accepted, what is shut
+//! down (sock_diag(7), `UNIX_DIAG`).
+//!
+//! Kind: effect where it asks; what the answers mean is pure. A socket of netlink stays in the network
+//! namespace in which it was made: this thread goes there for a moment, and comes back.
+
+use crux_mount::sys::SysError;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::HashMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// What is known of a unix socket; others are named by their inode numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct UnixFacts {
+    /// `TCP_*`: 1 is connected, 10 listens.
+    pub(super) state: u8,
+    /// The other end; 0: one that nobody has a descriptor of.
+    pub(super) peer: Option<u64>,
+    /// Those that wait to be accepted, the first first; 0 as above.
+    pub(super) waiting: Vec<u64>,
+    /// Of one that listens: how many may wait.
+    pub(super) backlog: u32,
+    /// `RCV_SHUTDOWN`, `SEND_SHUTDOWN`.
+    pub(super) shutdown: u8,
+    /// Device and inode number of the file that it is bound to, as the kernel has them.
+    pub(super) file: Option<(u32, u32)>,
+}
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST|NLM_F_DUMP`.
+const DUMP: u16 = 0x301;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// `UDIAG_SHOW_VFS|PEER|ICONS|RQLEN`.
+const SHOW: u32 = 0x02 | 0x04 | 0x08 | 0x10;
+const HEADER: usize = 16;
+/// `struct unix_diag_msg`, and behind it attributes.
+const MESSAGE: usize = 16;
+
+/// All unix sockets of a network namespace, by inode number. `home` is the caller's.
+pub(super) fn unix_sockets(
+    namespace: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+) -> Result<HashMap<u64, UnixFacts>, SysError> {
+    let socket = netlink_in(namespace, home)?;
+    let request = request();
+    write(&socket, &request).map_err(|errno| SysError::new("write(UNIX_DIAG)", errno))?;
+    let (mut found, mut buffer) = (HashMap::new(), vec![0; 256 << 10]);
+    loop {
+        let count = read(&socket, &mut buffer);
+        let count = count.map_err(|errno| SysError::new("read(UNIX_DIAG)", errno))?;
+        let end = parse(&buffer[..count], &mut found);
+        match end.map_err(|errno| SysError::new("read(UNIX_DIAG)", errno))? {
+            Rest::More => {}
+            Rest::End => return Ok(found),
+        }
+    }
+}
+
+fn netlink_in(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>) -> Result<OwnedFd, SysError> {
+    let inode = |fd: BorrowedFd<'_>| {
+        let stat = rustix::fs::fstat(fd).map_err(|errno| SysError::new("fstat(ns/net)", errno));
+        stat.map(|stat| stat.st_ino)
+    };
+    let go = |fd: BorrowedFd<'_>| {
+        let went = move_into_link_name_space(fd, Some(LinkNameSpaceType::Network));
+        went.map_err(|errno| SysError::new("setns(CLONE_NEWNET)", errno))
+    };
+    let elsewhere = inode(namespace)? != inode(home)?;
+    if elsewhere {
+        go(namespace)?;
+    }
+    let made = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(netlink::SOCK_DIAG),
+    );
+    if elsewhere {
+        go(home)?;
+    }
+    made.map_err(|errno| SysError::new("socket(AF_NETLINK, NETLINK_SOCK_DIAG)", errno))
+}
+
+fn request() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + 24);
+    bytes.extend((HEADER as u32 + 24).to_le_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_le_bytes());
+    bytes.extend(DUMP.to_le_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([libc::AF_UNIX as u8, 0, 0, 0]);
+    // In whatever state, of whatever number.
+    bytes.extend(u32::MAX.to_le_bytes());
+    bytes.extend(0_u32.to_le_bytes());
+    bytes.extend(SHOW.to_le_bytes());
+    bytes.extend([0xff; 8]);
+    bytes
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    More,
+    End,
+}
+
+fn parse(mut bytes: &[u8], found: &mut HashMap<u64, UnixFacts>) -> Result<Rest, Errno> {
+    while bytes.len() >= HEADER {
+        let length = word(bytes, 0) as usize;
+        let kind = word(bytes, 4) as u16;
+        let body = bytes.get(HEADER..length).ok_or(Errno::IO)?;
+        match kind {
+            NLMSG_DONE => return Ok(Rest::End),
+            NLMSG_ERROR => {
+                let errno = (word(body, 0) as i32).wrapping_neg();
+                return Err(Errno::from_raw_os_error(errno));
+            }
+            _ if body.len() >= MESSAGE => {
+                found.insert(word(body, 4).into(), facts(body));
+            }
+            _ => {}
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    Ok(Rest::More)
+}
+
+fn facts(body: &[u8]) -> UnixFacts {
+    let mut facts = UnixFacts {
+        state: body[2],
+        ..UnixFacts::default()
+    };
+    let mut attributes = &body[MESSAGE..];
+    while attributes.len() >= 4 {
+        let head = word(attributes, 0);
+        let (length, kind) = ((head & 0xffff) as usize, head >> 16);
+        let Some(value) = attributes.get(4..length) else {
+            break;
+        };
+        match kind {
+            1 => facts.file = Some((word(value, 4), word(value, 0))),
+            2 => facts.peer = Some(word(value, 0).into()),
+            3 => {
+                let inodes = value.chunks_exact(4);
+                facts.waiting = inodes.map(|it| word(it, 0).into()).collect();
+            }
+            4 => facts.backlog = word(value, 4),
+            6 => facts.shutdown = value.first().copied().unwrap_or(0),
+            _ => {}
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    facts
+}
+
+/// Little-endian; 0 where there is none.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.map_or(0, |it| u32::from_le_bytes(*it))
+}
+
+/// The network namespace of the caller.
+pub(super) fn home() -> Result<OwnedFd, SysError> {
+    let (path, flags) = ("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC);
+    let opened = openat(CWD, path, flags, Mode::empty());
+    opened.map_err(|errno| SysError::new(format!("openat({path:?})"), errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn the_kernel_knows_the_peer_of_a_socket() {
+        let (one, two) = std::os::unix::net::UnixStream::pair().unwrap();
+        let home = home().unwrap();
+        let all = unix_sockets(home.as_fd(), home.as_fd()).unwrap();
+        let inode = |fd: &dyn std::os::fd::AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
+        assert_eq!(all[&inode(&one)].peer, Some(inode(&two)));
+        assert_eq!(all[&inode(&two)].state, 1);
+    }
+
+    #[test]
+    fn answers_that_end_early_are_no_panic() {
+        let mut found = HashMap::new();
+        assert_eq!(parse(&[0; 15], &mut found), Ok(Rest::More));
+        assert_eq!(parse(&[255; 16], &mut found), Err(Errno::IO));
+        assert_eq!(facts(&[0; 18]), UnixFacts::default());
+    }
+}

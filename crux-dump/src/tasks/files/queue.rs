@@ -1,0 +1,197 @@
+//! What waits in a unix socket, looked at without taking it away (`MSG_PEEK`).
+//!
+//! Kind: effect.
+//!
+//! RACE: to see what is behind the first message its peek offset is moved (`SO_PEEK_OFF`) and put back. If the
+//! dumper dies in between, a task that itself looks without taking sees later messages first.
+
+use crate::sys::{self, Peeked};
+use crux_image::tasks::{SO_PEEK_OFF, SOL_SOCKET, SocketKind};
+use crux_mount::sys::SysError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// More than a buffer for sending has, unless it was forced.
+const ROOM: usize = 16 << 20;
+
+/// A message, or a piece of a stream.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) data: Vec<u8>,
+    /// Copies of the descriptors that it brings.
+    pub(super) files: Vec<OwnedFd>,
+    pub(super) credentials: Option<[u32; 3]>,
+    /// The path of its sender's address.
+    pub(super) sender: Option<Vec<u8>>,
+}
+
+/// All that waits.
+pub(super) fn look(socket: BorrowedFd<'_>, kind: SocketKind) -> Result<Vec<Waiting>, SysError> {
+    let mut buffer = vec![0; ROOM];
+    let before = sys::socket_option(socket, (SOL_SOCKET, SO_PEEK_OFF), 4)?;
+    let before = before.and_then(|value| value.first_chunk().map(|it| i32::from_le_bytes(*it)));
+    let before = before.unwrap_or(-1);
+    if before >= 0 {
+        sys::set_peek_offset(socket, 0)?;
+    }
+    let found = all(socket, kind, &mut buffer);
+    if before >= 0 || !found.as_ref().is_ok_and(Vec::is_empty) {
+        sys::set_peek_offset(socket, before)?;
+    }
+    found
+}
+
+fn all(
+    socket: BorrowedFd<'_>,
+    kind: SocketKind,
+    buffer: &mut [u8],
+) -> Result<Vec<Waiting>, SysError> {
+    let mut found = Vec::new();
+    let mut offset = 0;
+    while let Some(peeked) = next(socket, kind, buffer)? {
+        if peeked.truncated {
+            return Err(SysError::new("recvmsg(MSG_PEEK)", Errno::MSGSIZE));
+        }
+        let length = peeked.length;
+        // Descriptors come with the byte that they were sent with, and whatever stands before it.
+        let before = match kind {
+            SocketKind::Stream if !peeked.files.is_empty() => {
+                first_with_files(socket, offset, length, buffer)?
+            }
+            _ => 0,
+        };
+        // What was found in between has been overwritten.
+        let data = match before {
+            0 if kind != SocketKind::Stream || peeked.files.is_empty() => buffer[..length].to_vec(),
+            _ => {
+                sys::set_peek_offset(socket, offset)?;
+                let again = sys::peek(socket, buffer)?;
+                buffer[..again.length].to_vec()
+            }
+        };
+        let (plain, rest) = data.split_at(before);
+        if !plain.is_empty() {
+            found.push(Waiting {
+                data: plain.to_vec(),
+                files: Vec::new(),
+                credentials: peeked.credentials,
+                sender: None,
+            });
+        }
+        found.push(Waiting {
+            data: rest.to_vec(),
+            files: peeked.files,
+            credentials: peeked.credentials,
+            sender: sender(&peeked.sender),
+        });
+        offset += length as i32;
+        sys::set_peek_offset(socket, offset)?;
+    }
+    Ok(found)
+}
+
+/// The next message; none where there is no more, or no connection.
+fn next(
+    socket: BorrowedFd<'_>,
+    kind: SocketKind,
+    buffer: &mut [u8],
+) -> Result<Option<Peeked>, SysError> {
+    match sys::peek(socket, buffer) {
+        // The end of a stream.
+        Ok(peeked) if peeked.length == 0 && kind == SocketKind::Stream => Ok(None),
+        Ok(peeked) if peeked.length == 0 && kind == SocketKind::SeqPacket && has_ended(socket)? => {
+            Ok(None)
+        }
+        Ok(peeked) => Ok(Some(peeked)),
+        Err(error) => match error.errno() {
+            Errno::AGAIN | Errno::INVAL | Errno::NOTCONN => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+fn has_ended(socket: BorrowedFd<'_>) -> Result<bool, SysError> {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).map_err(|errno| SysError::new("poll(socket)", errno))?;
+    Ok(fds[0].revents().contains(PollFlags::RDHUP))
+}
+
+/// How many of `length` bytes come before the first that brings descriptors.
+fn first_with_files(
+    socket: BorrowedFd<'_>,
+    offset: i32,
+    length: usize,
+    buffer: &mut [u8],
+) -> Result<usize, SysError> {
+    let (mut without, mut with) = (0, length);
+    while without + 1 < with {
+        let middle = without.midpoint(with);
+        sys::set_peek_offset(socket, offset)?;
+        match sys::peek(socket, &mut buffer[..middle])?.files.is_empty() {
+            true => without = middle,
+            false => with = middle,
+        }
+    }
+    Ok(with - 1)
+}
+
+/// Without the family; none of one that has no name.
+fn sender(address: &[u8]) -> Option<Vec<u8>> {
+    path_of(address)
+}
+
+/// `sun_path` of an address: without the NUL at its end, or abstract; none where it is empty.
+pub(super) fn path_of(address: &[u8]) -> Option<Vec<u8>> {
+    let path = address.get(2..)?;
+    match path.first()? {
+        0 => Some(path.to_vec()),
+        _ => path.split(|byte| *byte == 0).next().map(<[u8]>::to_vec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    #[test]
+    fn messages_keep_their_ends_and_stay_where_they_are() {
+        let (one, two) = UnixDatagram::pair().unwrap();
+        for message in ["a", "", "ccc"] {
+            one.send(message.as_bytes()).unwrap();
+        }
+        let found = look(two.as_fd(), SocketKind::Datagram).unwrap();
+        let data: Vec<_> = found.iter().map(|it| it.data.as_slice()).collect();
+        assert_eq!(data, [&b"a"[..], b"", b"ccc"]);
+        let mut buffer = [0; 9];
+        assert_eq!(two.recv(&mut buffer).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_stream_is_one_piece_where_nothing_comes_with_it() {
+        let (mut one, mut two) = UnixStream::pair().unwrap();
+        one.write_all(b"abc").unwrap();
+        one.write_all(b"def").unwrap();
+        let found = look(two.as_fd(), SocketKind::Stream).unwrap();
+        assert_eq!((found.len(), found[0].data.as_slice()), (1, &b"abcdef"[..]));
+        let mut buffer = [0; 6];
+        two.read_exact(&mut buffer).unwrap();
+        assert!(look(two.as_fd(), SocketKind::Stream).unwrap().is_empty());
+        drop(one);
+        assert!(look(two.as_fd(), SocketKind::Stream).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_path_of_an_address_ends_at_its_nul_unless_it_is_abstract() {
+        assert_eq!(path_of(b"\x01\0/a\0"), Some(b"/a".to_vec()));
+        assert_eq!(path_of(b"\x01\0\0a\0"), Some(b"\0a\0".to_vec()));
+        assert_eq!(path_of(b"\x01\0"), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! A socket in words: one line.
+//!
+//! Kind: pure. The input has passed [`Tasks::check`].
+
+use super::words;
+use crate::path::Escaped;
+use crate::tasks::{
+    KnownOption, Socket, SocketIndex, SocketState, Tasks, UnixConnection, UnixSocket,
+};
+
+pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
+    let socket = &tasks.sockets[index.at()];
+    let family = format!("{:?}", socket.family).to_lowercase();
+    let kind = format!("{:?}", socket.kind).to_lowercase();
+    let state = match &socket.state {
+        SocketState::Unix(unix) => of_unix(unix),
+    };
+    format!(
+        "socket {}, {family} {kind}{state}{}",
+        index.0,
+        options(socket)
+    )
+}
+
+fn of_unix(unix: &UnixSocket) -> String {
+    use UnixConnection as C;
+    let mut text = String::new();
+    if let Some(name) = &unix.name {
+        let removed = name.file.as_ref().is_some_and(|file| file.removed);
+        let address = match name.address.split_first() {
+            Some((0, rest)) => [b"@", rest].concat(),
+            _ => name.address.clone(),
+        };
+        text += &format!(" \"{}\"", Escaped(&address));
+        text += if removed { " (removed)" } else { "" };
+    }
+    text += &match &unix.connection {
+        C::None => String::new(),
+        C::Listening { pending, .. } => {
+            let waiting = words::count(pending.len(), "waiting connection");
+            format!(", listens with {waiting}")
+        }
+        C::Pair(peer) | C::Connected(peer) | C::Accepted { client: peer, .. } => {
+            format!(", with socket {}", peer.0)
+        }
+        C::To(peer) => format!(", to socket {}", peer.0),
+        C::Waiting => ", waits to be accepted".into(),
+        C::Gone => ", whose peer is gone".into(),
+    };
+    if unix.sends_no_more {
+        text += ", sends no more";
+    }
+    if unix.receives_no_more {
+        text += ", receives no more";
+    }
+    if !unix.queue.is_empty() {
+        text += &format!(", {}", words::count(unix.queue.len(), "message"));
+    }
+    text
+}
+
+/// The names of those that are not as they mostly are.
+fn options(socket: &Socket) -> String {
+    let known = socket.options.iter();
+    let known = known.filter_map(|option| KnownOption::of(socket.family, option));
+    let names: Vec<_> = known
+        .filter(|it| it.usual.is_some())
+        .map(|it| it.shown)
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", names.join(", ")),
+    }
+}

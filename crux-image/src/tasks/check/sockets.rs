@@ -1,0 +1,207 @@
+//! Sockets: names, options, peers, and what waits in them.
+//!
+//! Kind: pure.
+
+use super::files::location;
+use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
+use crate::mounts::Mounts;
+use crate::tasks::{
+    KnownOption, OpenTarget, Socket, SocketFamily, SocketIndex, SocketKind, SocketState, Tasks,
+    UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
+};
+
+use std::collections::HashSet;
+
+/// `sun_path`.
+const ADDRESS_LIMIT: usize = 108;
+const OPTION_LIMIT: usize = 256;
+const MESSAGE_LIMIT: usize = 1 << 20;
+/// A socket's buffer is an `int`.
+const DATA_LIMIT: usize = i32::MAX as usize;
+/// `SCM_MAX_FD`.
+const RIGHTS_LIMIT: usize = 253;
+const PID_LIMIT: u64 = 1 << 22;
+
+pub(super) fn check(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
+    let mut open = HashSet::new();
+    for (at, file) in tasks.files.iter().enumerate() {
+        if let OpenTarget::Socket(socket) = file.target
+            && !open.insert(socket)
+        {
+            return Err(TasksRule::SocketTwice.at(TasksPlace::File(at)));
+        }
+    }
+    for (at, socket) in tasks.sockets.iter().enumerate() {
+        check_socket(tasks, mounts, at.into(), socket)
+            .map_err(|rule| rule.at(TasksPlace::Socket(at)))?;
+    }
+    Ok(())
+}
+
+fn check_socket(
+    tasks: &Tasks,
+    mounts: &Mounts,
+    at: SocketIndex,
+    socket: &Socket,
+) -> Result<(), TasksRule> {
+    if let Some(namespace) = socket.net_namespace {
+        in_range(
+            "network namespace",
+            namespace.at(),
+            tasks.net_namespaces.len(),
+        )?;
+    }
+    check_options(socket)?;
+    match &socket.state {
+        SocketState::Unix(unix) => {
+            let kinds = [
+                SocketKind::Stream,
+                SocketKind::Datagram,
+                SocketKind::SeqPacket,
+            ];
+            belongs(
+                socket.family == SocketFamily::Unix
+                    && kinds.contains(&socket.kind)
+                    && socket.protocol <= 1,
+            )?;
+            check_unix(tasks, mounts, at, socket.kind, unix)
+        }
+    }
+}
+
+fn belongs(fits: bool) -> Result<(), TasksRule> {
+    match fits {
+        true => Ok(()),
+        false => Err(TasksRule::SocketKind),
+    }
+}
+
+fn check_options(socket: &Socket) -> Result<(), TasksRule> {
+    at_most("options of a socket", socket.options.len(), OPTION_LIMIT)?;
+    for option in &socket.options {
+        let known = KnownOption::of(socket.family, option);
+        if known.is_none_or(|it| it.length != option.value.len()) {
+            let (level, name) = (option.level, option.name);
+            return Err(TasksRule::SocketOption { level, name });
+        }
+    }
+    Ok(())
+}
+
+fn check_unix(
+    tasks: &Tasks,
+    mounts: &Mounts,
+    at: SocketIndex,
+    kind: SocketKind,
+    unix: &UnixSocket,
+) -> Result<(), TasksRule> {
+    if let Some(name) = &unix.name {
+        check_name(mounts, name)?;
+    }
+    if let Some(peer) = &unix.peer_credentials {
+        value("pid of a peer", peer.pid.into(), PID_LIMIT)?;
+    }
+    check_connection(tasks, at, kind, unix)?;
+    at_most("messages of a socket", unix.queue.len(), MESSAGE_LIMIT)?;
+    let data = unix.queue.iter().map(|it| it.data.len()).sum();
+    at_most("bytes of messages", data, DATA_LIMIT)?;
+    unix.queue
+        .iter()
+        .try_for_each(|message| check_message(tasks, message))
+}
+
+fn check_name(mounts: &Mounts, name: &UnixName) -> Result<(), TasksRule> {
+    at_most("bytes of an address", name.address.len(), ADDRESS_LIMIT)?;
+    let abstracted = name.address.first() == Some(&0);
+    let nul = !abstracted && name.address.contains(&0);
+    if name.address.is_empty() || nul || abstracted && name.file.is_some() {
+        return Err(TasksRule::Name);
+    }
+    name.file
+        .as_ref()
+        .map_or(Ok(()), |file| check_unix_file(mounts, file))
+}
+
+fn check_unix_file(mounts: &Mounts, file: &UnixFile) -> Result<(), TasksRule> {
+    location(mounts, &file.base)?;
+    location(mounts, &file.place)?;
+    value("mode", file.mode.into(), 0o7777)?;
+    if file.place.path.is_root() {
+        return Err(TasksRule::Name);
+    }
+    file.times
+        .iter()
+        .try_for_each(|(_, part)| value("part of a second", (*part).into(), 999_999_999))
+}
+
+/// Each is what the other takes it for.
+fn check_connection(
+    tasks: &Tasks,
+    at: SocketIndex,
+    kind: SocketKind,
+    unix: &UnixSocket,
+) -> Result<(), TasksRule> {
+    use UnixConnection as C;
+    let datagrams = kind == SocketKind::Datagram;
+    let other = |index: SocketIndex| {
+        in_range("socket", index.at(), tasks.sockets.len())?;
+        let socket = &tasks.sockets[index.at()];
+        match &socket.state {
+            SocketState::Unix(other) if socket.kind == kind && index != at => Ok(other),
+            _ => Err(TasksRule::SocketPeer),
+        }
+    };
+    let good = match &unix.connection {
+        C::None | C::Gone => true,
+        C::Waiting => !datagrams,
+        C::Listening { backlog, pending } => {
+            value("backlog", (*backlog).into(), u32::MAX.into())?;
+            at_most("waiting connections", pending.len(), tasks.sockets.len())?;
+            for client in pending {
+                if other(*client)?.connection != C::Waiting {
+                    return Err(TasksRule::SocketPeer);
+                }
+            }
+            !datagrams && unix.name.is_some() && unix.queue.is_empty()
+        }
+        C::Pair(peer) => other(*peer)?.connection == C::Pair(at),
+        C::Accepted { client, listener } => {
+            let listens = match listener {
+                Some(index) => matches!(other(*index)?.connection, C::Listening { .. }),
+                None => true,
+            };
+            let connected = other(*client)?.connection == C::Connected(at);
+            !datagrams && unix.name.is_some() && listens && connected
+        }
+        C::Connected(peer) => {
+            let accepted = &other(*peer)?.connection;
+            !datagrams && matches!(accepted, C::Accepted { client, .. } if *client == at)
+        }
+        C::To(peer) => {
+            other(*peer)?;
+            datagrams
+        }
+    };
+    match good {
+        true => Ok(()),
+        false => Err(TasksRule::SocketPeer),
+    }
+}
+
+fn check_message(tasks: &Tasks, message: &UnixMessage) -> Result<(), TasksRule> {
+    at_most(
+        "descriptors of a message",
+        message.files.len(),
+        RIGHTS_LIMIT,
+    )?;
+    for file in &message.files {
+        in_range("open file", file.at(), tasks.files.len())?;
+    }
+    if let Some(sender) = &message.sender {
+        at_most("bytes of an address", sender.len(), ADDRESS_LIMIT)?;
+    }
+    match &message.credentials {
+        Some(sender) => value("pid of a sender", sender.pid.into(), PID_LIMIT),
+        None => Ok(()),
+    }
+}

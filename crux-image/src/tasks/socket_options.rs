@@ -1,0 +1,128 @@
+//! The options of sockets that an image may have: one list for who reads, checks, shows and sets them.
+//!
+//! Kind: pure, a table. An option that has the value of a new socket is not recorded.
+
+use super::{SocketFamily, SocketOption};
+
+/// An option of sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownOption {
+    /// `SOL_*`, `IPPROTO_*`.
+    pub level: u16,
+    /// Its number in that level.
+    pub name: u16,
+    /// Its name, for people.
+    pub shown: &'static str,
+    /// How many bytes it has.
+    pub length: usize,
+    /// What a new socket has; none where that depends on the machine.
+    pub usual: Option<i32>,
+    /// Which sockets know it; none: all.
+    pub family: Option<SocketFamily>,
+}
+
+/// `SOL_SOCKET`.
+pub const SOL_SOCKET: u16 = 1;
+/// `SO_SNDBUF`: the kernel doubles what is set.
+pub const SO_SNDBUF: u16 = 7;
+/// `SO_RCVBUF`: likewise.
+pub const SO_RCVBUF: u16 = 8;
+/// `SO_BINDTODEVICE`: a name, up to its first NUL.
+pub const SO_BINDTODEVICE: u16 = 25;
+/// `SO_PEEK_OFF`.
+pub const SO_PEEK_OFF: u16 = 42;
+/// `SO_PASSCRED`.
+pub const SO_PASSCRED: u16 = 16;
+
+const fn number(name: u16, shown: &'static str, usual: i32) -> KnownOption {
+    KnownOption {
+        level: SOL_SOCKET,
+        name,
+        shown,
+        length: 4,
+        usual: Some(usual),
+        family: None,
+    }
+}
+
+const fn bytes(name: u16, shown: &'static str, length: usize) -> KnownOption {
+    KnownOption {
+        length,
+        ..number(name, shown, 0)
+    }
+}
+
+const fn only(family: SocketFamily, option: KnownOption) -> KnownOption {
+    KnownOption {
+        family: Some(family),
+        ..option
+    }
+}
+
+/// All of them, in the order in which they are set. What is recorded of an option that is none
+/// of the socket's family was not asked for.
+pub const SOCKET_OPTIONS: &[KnownOption] = &[
+    number(1, "SO_DEBUG", 0),
+    number(2, "SO_REUSEADDR", 0),
+    number(15, "SO_REUSEPORT", 0),
+    number(5, "SO_DONTROUTE", 0),
+    number(6, "SO_BROADCAST", 0),
+    KnownOption {
+        usual: None,
+        ..number(SO_SNDBUF, "SO_SNDBUF", 0)
+    },
+    KnownOption {
+        usual: None,
+        ..number(SO_RCVBUF, "SO_RCVBUF", 0)
+    },
+    KnownOption {
+        usual: None,
+        ..number(72, "SO_BUF_LOCK", 0)
+    },
+    number(9, "SO_KEEPALIVE", 0),
+    number(10, "SO_OOBINLINE", 0),
+    number(11, "SO_NO_CHECK", 0),
+    number(12, "SO_PRIORITY", 0),
+    bytes(13, "SO_LINGER", 8),
+    number(SO_PASSCRED, "SO_PASSCRED", 0),
+    number(18, "SO_RCVLOWAT", 1),
+    bytes(20, "SO_RCVTIMEO", 16),
+    bytes(21, "SO_SNDTIMEO", 16),
+    number(29, "SO_TIMESTAMP", 0),
+    number(35, "SO_TIMESTAMPNS", 0),
+    number(63, "SO_TIMESTAMP_NEW", 0),
+    number(64, "SO_TIMESTAMPNS_NEW", 0),
+    number(37, "SO_TIMESTAMPING", 0),
+    number(34, "SO_PASSSEC", 0),
+    number(36, "SO_MARK", 0),
+    number(40, "SO_RXQ_OVFL", 0),
+    number(41, "SO_WIFI_STATUS", 0),
+    number(SO_PEEK_OFF, "SO_PEEK_OFF", -1),
+    number(45, "SO_SELECT_ERR_QUEUE", 0),
+    number(75, "SO_RCVMARK", 0),
+    only(SocketFamily::Unix, number(76, "SO_PASSPIDFD", 0)),
+    number(82, "SO_RCVPRIORITY", 0),
+    only(SocketFamily::Unix, number(83, "SO_PASSRIGHTS", 1)),
+];
+
+impl KnownOption {
+    /// The row of an option, if there is one for sockets of this family.
+    pub fn of(family: SocketFamily, option: &SocketOption) -> Option<&'static Self> {
+        let mut all = SOCKET_OPTIONS.iter();
+        all.find(|it| (it.level, it.name) == (option.level, option.name) && it.is_for(family))
+    }
+
+    /// Whether sockets of this family have it.
+    pub fn is_for(&self, family: SocketFamily) -> bool {
+        self.family.is_none_or(|it| it == family)
+    }
+
+    /// Whether a new socket has this value.
+    pub fn is_usual(&self, value: &[u8]) -> bool {
+        match self.usual {
+            None => false,
+            Some(usual) if self.length == 4 => value == usual.to_le_bytes(),
+            Some(_) => value.iter().all(|byte| *byte == 0),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Sockets: what all families have.
+//!
+//! Kind: pure. Sockets that need each other are made by one process, which keeps them at their numbers
+//! for itself and its descendants. What waits in them is sent when all processes are there, for senders
+//! are named by their numbers; what was set of them comes after that, for it may forbid it.
+
+use super::flags;
+use crate::tasks::compile::Compiler;
+use crux_image::tasks::{
+    FileIndex, OpenTarget, Process, ProcessIndex, SO_RCVBUF, SO_SNDBUF, SOL_SOCKET, Socket,
+    SocketIndex, SocketOption, SocketState,
+};
+use crux_script::{Call, LineId, arguments};
+
+/// The same as `SO_SNDBUF` and `SO_RCVBUF`, beyond the limits of the machine.
+const SO_SNDBUFFORCE: u16 = 32;
+const SO_RCVBUFFORCE: u16 = 33;
+const CAP_NET_ADMIN: u64 = 1 << 12;
+
+impl Compiler<'_> {
+    /// Makes the sockets that this process is to make.
+    pub(super) fn sockets(&mut self, at: ProcessIndex, process: &Process) {
+        for component in self.openers.sockets(at).to_vec() {
+            for index in &component {
+                let socket = &self.tasks.sockets[index.at()];
+                if socket.net_namespace != process.net_namespace {
+                    self.refuse(
+                        process,
+                        "a socket of another network namespace cannot be restored yet",
+                    );
+                }
+            }
+            self.unix_sockets(at, process, &component);
+        }
+    }
+
+    /// What waits in them, what was set of them, what was shut down: when all are there.
+    pub(in crate::tasks::compile) fn fill_sockets(&mut self, at: ProcessIndex, process: &Process) {
+        let tasks = self.tasks;
+        for component in self.openers.sockets(at).to_vec() {
+            for index in &component {
+                let SocketState::Unix(unix) = &tasks.sockets[index.at()].state;
+                self.fill_unix(at, process, *index, unix);
+            }
+            for index in &component {
+                let SocketState::Unix(unix) = &tasks.sockets[index.at()].state;
+                self.shut_unix(at, *index, unix);
+            }
+            for index in component {
+                self.set(at, index);
+            }
+        }
+    }
+
+    /// A new socket, at whatever number is free.
+    pub(super) fn socket(&mut self, at: ProcessIndex, socket: &Socket) -> LineId {
+        let kind = i32::from(socket.kind.number()) | libc::SOCK_CLOEXEC;
+        let call = Call::new(libc::SYS_socket).with(arguments![
+            u32::from(socket.family.number()),
+            kind,
+            u32::from(socket.protocol)
+        ]);
+        self.call(at, call)
+    }
+
+    fn set(&mut self, at: ProcessIndex, index: SocketIndex) {
+        let tasks = self.tasks;
+        let number = self.numbers.socket(index);
+        for option in &tasks.sockets[index.at()].options {
+            self.set_option(at, number, option);
+        }
+        let mut files = tasks.files.iter();
+        if let Some(file) = files.find(|it| it.target == OpenTarget::Socket(index)) {
+            let flags = flags(&file.flags) & libc::O_NONBLOCK;
+            let call = Call::new(libc::SYS_fcntl).with(arguments![number, libc::F_SETFL, flags]);
+            self.call(at, call);
+        }
+    }
+
+    fn set_option(&mut self, at: ProcessIndex, number: u32, option: &SocketOption) {
+        let half = || {
+            let value = option.value.first_chunk();
+            value.map_or(0, |it| u32::from_le_bytes(*it) / 2)
+        };
+        match (option.level, option.name) {
+            (SOL_SOCKET, name @ (SO_SNDBUF | SO_RCVBUF)) => {
+                self.set_buffer(at, number, name, half());
+            }
+            (level, name) => self.set_value(at, number, (level, name), option.value.clone()),
+        }
+    }
+
+    /// `SO_SNDBUF` or `SO_RCVBUF`: the kernel doubles it.
+    pub(super) fn set_buffer(&mut self, at: ProcessIndex, number: u32, name: u16, half: u32) {
+        let forced = self.machine.capabilities & CAP_NET_ADMIN != 0;
+        let name = match (forced, name) {
+            (true, SO_SNDBUF) => SO_SNDBUFFORCE,
+            (true, _) => SO_RCVBUFFORCE,
+            (false, name) => name,
+        };
+        self.set_value(at, number, (SOL_SOCKET, name), half.to_le_bytes());
+    }
+
+    pub(super) fn set_value(
+        &mut self,
+        at: ProcessIndex,
+        number: u32,
+        (level, name): (u16, u16),
+        value: impl Into<Vec<u8>>,
+    ) {
+        let value = value.into();
+        let length = value.len();
+        let block = self.bytes(value);
+        let call = Call::new(libc::SYS_setsockopt).with(arguments![
+            number,
+            u32::from(level),
+            u32::from(name),
+            block,
+            length
+        ]);
+        self.call(at, call);
+    }
+
+    /// The description of a socket, if there is one.
+    pub(super) fn file_of(&self, index: SocketIndex) -> Option<FileIndex> {
+        let mut files = self.tasks.files.iter();
+        let found = files.position(|it| it.target == OpenTarget::Socket(index));
+        found.map(FileIndex::from)
+    }
+}
