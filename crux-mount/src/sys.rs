@@ -255,6 +255,23 @@ pub(crate) fn inherited(number: i32) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
+/// Sets all ids of this thread, by which it becomes somebody of the user namespace that it has entered; the
+/// signal at the parent's death, which a change of ids takes, is kept.
+pub fn set_ids(uid: u32, gid: u32) -> Result<(), SysError> {
+    let tie = || "prctl(PR_GET_PDEATHSIG)".to_owned();
+    let tied = rustix::process::parent_process_death_signal().map_err(call(tie))?;
+    let (user, group) = (
+        rustix::thread::Uid::from_raw(uid),
+        rustix::thread::Gid::from_raw(gid),
+    );
+    rustix::thread::set_thread_res_gid(group, group, group)
+        .map_err(call(|| format!("setresgid({gid})")))?;
+    rustix::thread::set_thread_res_uid(user, user, user)
+        .map_err(call(|| format!("setresuid({uid})")))?;
+    let tie = || "prctl(PR_SET_PDEATHSIG)".to_owned();
+    rustix::process::set_parent_process_death_signal(tied).map_err(call(tie))
+}
+
 /// Sets the ids that file systems see (setfsuid(2), setfsgid(2)) and keeps the
 /// capabilities, which leaving uid 0 would take, and the signal at the parent's death, which
 /// any change takes; the ids before.

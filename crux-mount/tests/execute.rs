@@ -64,7 +64,8 @@ fn rebuild(mounts: &Mounts) {
         outside: Vec::new(),
         pinning: Pinning::NotWanted,
         descriptors: 1024,
-        procs: Vec::new(),
+        born: Default::default(),
+        without_setgroups: Vec::new(),
         fill: &mut fill,
     };
     let built = execute(&plan, setup).unwrap_or_else(|error| panic!("{error}"));

@@ -89,7 +89,8 @@ fn rebuild(recorded: &Mounts, scratch: &OwnedFd) -> Result<(), String> {
         outside: host.outside,
         pinning: Pinning::NotWanted,
         descriptors: 1024,
-        procs: Vec::new(),
+        born: Default::default(),
+        without_setgroups: Vec::new(),
         fill: &mut fill,
     };
     let built = execute(&plan, setup).map_err(|error| format!("{error}\n{plan}"))?;

@@ -251,8 +251,10 @@ impl Roles {
     fn build(&mut self, task: Vec<u8>, order: Option<&Order>) -> Result<(Built, Done), Failure> {
         self.builder.send_bytes(&task).or_exit(Exit::Undone)?;
         if let Some(order) = order {
-            let procs: Vec<_> = order.procs.iter().map(|fd| fd.as_fd()).collect();
-            self.builder.send(&(), &procs).or_exit(Exit::Undone)?;
+            let along: Vec<_> = order.along.iter().map(|fd| fd.as_fd()).collect();
+            self.builder
+                .send(&order.begun, &along)
+                .or_exit(Exit::Undone)?;
         }
         let answer = self.builder.receive::<Answer<Done>>(bound(FACTS, BUILT));
         let (done, descriptors) = answer.or_exit(Exit::Undone)?;

@@ -78,4 +78,5 @@ survive! {
     root_unix_sockets_keep_their_settings "unix-settings";
     root_namespaces_of_single_processes_survive "namespaces";
     root_a_time_namespace_survives "time-namespace";
+    root_nested_user_namespaces_survive "user-namespaces";
 }

@@ -86,12 +86,17 @@ pub fn read(
         container: Vec::with_capacity(processes.len()),
         user_namespaces: Vec::new(),
         user_ids: Vec::new(),
+        without_setgroups: Vec::new(),
         host: host.map_err(|error| failed(own.pid, error))?.table().into(),
         host_net: own.net,
         host_ipc: own.ipc,
         foreign: Vec::new(),
     };
     let mut users = Users::new(&own)?;
+    if tasks == WithTasks::Yes {
+        // The first: parents stand before their children.
+        users.of_tasks(pid, &machine)?;
+    }
     let known = processes.iter().map(|process| process.mount_id);
     let known = known.chain([own.mount_id]).collect();
     let mut collected = Collected {
@@ -112,10 +117,11 @@ pub fn read(
         tables.container.push(space);
         collected.spaces.push(seen);
     }
-    if tasks == WithTasks::Yes {
-        users.of_tasks(pid, &machine)?;
-    }
-    (tables.user_namespaces, tables.user_ids) = users.into_records();
+    (
+        tables.user_namespaces,
+        tables.user_ids,
+        tables.without_setgroups,
+    ) = users.into_records();
     tables.foreign = foreign(&machine, &known);
     Ok((collected, tables))
 }

@@ -112,6 +112,8 @@ pub struct Tables {
     pub user_namespaces: Vec<UserNamespace>,
     /// Their inode numbers.
     pub user_ids: Vec<u64>,
+    /// Those of them in which setgroups(2) is denied.
+    pub without_setgroups: Vec<UserNsIndex>,
     /// The dumper's own.
     pub host: Vec<u8>,
     /// Its net namespace.

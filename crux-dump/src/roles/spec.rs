@@ -277,8 +277,8 @@ const PEEK: u32 = libc::MSG_PEEK as u32;
 const FORK: u32 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u32;
 const STATMOUNT: libc::c_long = 457;
 const LISTMOUNT: libc::c_long = 458;
-/// `NS_GET_MNTNS_ID` and `NS_GET_USERNS` (ioctl_nsfs(2)).
-const IOCTLS: [u32; 2] = [0x8008_b705, 0xb701];
+/// `NS_GET_MNTNS_ID`, `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)).
+const IOCTLS: [u32; 3] = [0x8008_b705, 0xb701, 0xb702];
 
 #[cfg(test)]
 mod tests {

@@ -75,11 +75,13 @@ fn record(
     pages: File,
 ) -> Result<Captured, Refusal> {
     let user_ids = std::mem::take(&mut tables.user_ids);
+    let without_setgroups = std::mem::take(&mut tables.without_setgroups);
     let (seen, _) = encoder::seen(tables)?;
     let surroundings = Surroundings {
         spaces: &seen.container,
         users: &seen.user_namespaces,
         user_ids: &user_ids,
+        without_setgroups: &without_setgroups,
     };
     Ok(tasks::capture(frozen, &surroundings, ipc, pages)?)
 }

@@ -80,6 +80,8 @@ pub struct Surroundings<'a> {
     pub users: &'a [UserNamespace],
     /// Their inode numbers.
     pub user_ids: &'a [u64],
+    /// Those in which setgroups(2) is denied.
+    pub without_setgroups: &'a [UserNsIndex],
 }
 
 /// The record of tasks, and of its pages.
@@ -170,6 +172,7 @@ pub fn capture(
         time_namespaces: namespaces.time,
         ipc_contents,
         sockets,
+        without_setgroups: surroundings.without_setgroups.to_vec(),
     };
     Ok(Captured { tasks, checksum })
 }
@@ -432,7 +435,7 @@ impl<'a> Recorder<'a> {
             (it.host_name.as_slice(), it.domain_name.as_slice())
         });
         let homes = match target.zombie {
-            true => Homes::NONE,
+            true => self.namespaces.of_zombie(target).map_err(failed)?,
             false => self
                 .namespaces
                 .homes(target, names, obstacles)
@@ -440,7 +443,10 @@ impl<'a> Recorder<'a> {
         };
         let about = About {
             target,
-            ids: Ids(homes.user.and_then(|user| self.users.get(user.at()))),
+            ids: Ids {
+                all: self.users,
+                user: homes.user,
+            },
             outside: common.outside,
             clocks: &self.clocks,
         };

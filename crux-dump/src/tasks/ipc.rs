@@ -97,7 +97,10 @@ pub(super) fn contents(
             continue;
         };
         let owner = context.namespaces.ipc[at].user_namespace;
-        let ids = Ids(owner.and_then(|owner| context.users.get(owner.at())));
+        let ids = Ids {
+            all: context.users,
+            user: owner,
+        };
         let recorder = Recorder { context, ids };
         match recorder.record(seen, &indexes, objects) {
             Ok(contents) => all.push(IpcContents {

@@ -182,6 +182,19 @@ impl Namespaces {
         Ok(homes)
     }
 
+    /// One that has ended keeps its credentials, and so its user namespace. Another reader of /proc may not be
+    /// allowed to see it any more.
+    pub(super) fn of_zombie(&self, target: &Target) -> Result<Homes, SysError> {
+        let Some(namespace) = open(&target.directory, NamespaceKind::User)? else {
+            return Ok(Homes::NONE);
+        };
+        let id = inode(&namespace)?;
+        Ok(Homes {
+            user: self.users.get(&id).copied(),
+            ..Homes::NONE
+        })
+    }
+
     fn add(
         &mut self,
         kind: NamespaceKind,

@@ -258,6 +258,10 @@ registers!(r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax ri
 mod tests {
     use super::*;
 
+    const NOBODYS: Ids<'_> = Ids {
+        all: &[],
+        user: None,
+    };
     const TEXT: &[u8] = b"NSpid:\t700\t7\t1\nUid:\t0\t1\t2\t3\nGid:\t4\t4\t4\t4\nGroups:\t4 24 \n\
         NoNewPrivs:\t1\nCapInh:\t0\nCapPrm:\tff\nCapEff:\tf\nCapBnd:\t1ff\nCapAmb:\t0\n";
 
@@ -270,16 +274,13 @@ mod tests {
 
     #[test]
     fn credentials_are_read() {
-        let found = credentials(&Status::parse(TEXT), Ids(None), 5)
+        let found = credentials(&Status::parse(TEXT), NOBODYS, 5)
             .unwrap()
             .unwrap();
         assert_eq!((found.uids, found.gids), ([0, 1, 2, 3], [4; 4]));
         assert_eq!((found.groups, found.securebits), (vec![4, 24], 5));
         assert!(found.no_new_privs);
         assert_eq!(found.capabilities.permitted, 255);
-        assert_eq!(
-            credentials(&Status::parse(b"Uid:\t1\n"), Ids(None), 0),
-            None
-        );
+        assert_eq!(credentials(&Status::parse(b"Uid:\t1\n"), NOBODYS, 0), None);
     }
 }

@@ -6,6 +6,7 @@
 
 mod dot;
 mod graph;
+mod homes;
 mod ipc;
 mod layout;
 mod narrow;

@@ -3,6 +3,7 @@
 //! Kind: pure. What a container chose (names, paths) is escaped. The input has passed
 //! [`Tasks::check`].
 
+use super::homes::namespaces;
 use super::ipc::{self, IpcRecord, ipc_records};
 use super::{sockets, words};
 use crate::mounts::Mounts;
@@ -40,6 +41,7 @@ struct ProcessRecord {
     memory: Vec<AreaRecord>,
     files: Vec<DescriptorRecord>,
     cgroups: Vec<String>,
+    namespaces: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -189,6 +191,9 @@ pub fn one_task(tasks: &Tasks, mounts: &Mounts, pid: u32) -> Option<String> {
     for cgroup in &record.cgroups {
         field("cgroup", cgroup);
     }
+    for namespace in &record.namespaces {
+        field("namespace", namespace);
+    }
     Some(text)
 }
 
@@ -259,6 +264,7 @@ impl View<'_> {
                 .iter()
                 .map(|it| format!("{}:{}", Escaped(&it.controllers), Escaped(&it.path)))
                 .collect(),
+            namespaces: namespaces(self.tasks, self.mounts, process),
         }
     }
 

@@ -60,7 +60,7 @@ pub use unix_socket::{
 };
 pub(crate) use version_1::TasksVersion1;
 
-use crate::mounts::index;
+use crate::mounts::{UserNsIndex, index};
 use serde::{Deserialize, Serialize};
 
 index!(
@@ -165,6 +165,8 @@ pub struct Tasks {
     pub ipc_contents: Vec<IpcContents>,
     /// Sockets.
     pub sockets: Vec<Socket>,
+    /// User namespaces in which setgroups(2) is denied (`/proc/PID/setgroups`).
+    pub without_setgroups: Vec<UserNsIndex>,
 }
 
 impl Tasks {

@@ -50,6 +50,7 @@ impl From<TasksVersion1> for Tasks {
             time_namespaces: old.time_namespaces,
             ipc_contents: Vec::new(),
             sockets: Vec::new(),
+            without_setgroups: Vec::new(),
         }
     }
 }

@@ -184,5 +184,6 @@ pub(crate) fn record() -> Tasks {
         time_namespaces: Vec::new(),
         ipc_contents: Vec::new(),
         sockets: Vec::new(),
+        without_setgroups: Vec::new(),
     }
 }

@@ -36,6 +36,12 @@ impl Contexts {
         })
     }
 
+    /// Takes what is there for the first namespace of each kind.
+    pub(super) fn take_over(&mut self, net: Option<OwnedFd>, ipc: Option<OwnedFd>) {
+        self.net.made.extend(net.map(|it| (0, it)));
+        self.ipc.made.extend(ipc.map(|it| (0, it)));
+    }
+
     /// Whether the file system belongs to a namespace that is made outside the
     /// container's user namespaces, so that it is mounted from there.
     pub(super) fn is_outer(&self, fs: OwnFsType) -> bool {

@@ -23,7 +23,7 @@ use crate::plan::{Plan, Slot, Step};
 use crate::sys::{self, Open};
 use crux_image::mounts::{
     FsOption, KernelFs, MountIndex, Mounts, NamespaceIndex, Origin, OriginIndex, OwnFileSystem,
-    OwnFsType,
+    OwnFsType, UserNsIndex,
 };
 use place::Place;
 use rustix::fs::AtFlags;
@@ -69,11 +69,26 @@ pub struct Setup<'a> {
     pub pinning: Pinning,
     /// How many descriptors this process may have (`RLIMIT_NOFILE`).
     pub descriptors: u64,
+    /// What came with a first task that is there already.
+    pub born: Born,
+    /// User namespaces in which setgroups(2) is denied.
+    pub without_setgroups: Vec<UserNsIndex>,
+    /// How contents get into a file system.
+    pub fill: &'a mut Fill<'a>,
+}
+
+/// What came with a first task, which was born before its mounts.
+#[derive(Debug, Default)]
+pub struct Born {
     /// Contexts of proc file systems (fsopen(2)) that were begun in the pid namespace that they are to
     /// show: one for each proc of the container's own, or none where they show the caller's.
     pub procs: Vec<OwnedFd>,
-    /// How contents get into a file system.
-    pub fill: &'a mut Fill<'a>,
+    /// A user namespace of the record that is made already.
+    pub user: Option<(UserNsIndex, OwnedFd)>,
+    /// The first net namespace of the container's own, if it is made already.
+    pub net: Option<OwnedFd>,
+    /// The first ipc namespace, likewise.
+    pub ipc: Option<OwnedFd>,
 }
 
 /// What a plan has made. The mounts live as long as the namespace descriptors.
@@ -125,10 +140,13 @@ struct Executor<'a> {
 }
 
 impl<'a> Executor<'a> {
-    fn new(setup: Setup<'a>) -> Result<Self, StepError> {
+    fn new(mut setup: Setup<'a>) -> Result<Self, StepError> {
         let place = Place::of_caller()?;
-        let users = UserNamespaces::make(&setup.mounts.user_namespaces, place.proc_dir())?;
-        let contexts = filesystem::Contexts::of_caller(place.proc_dir())?;
+        let (records, denied) = (&setup.mounts.user_namespaces, &setup.without_setgroups);
+        let made = setup.born.user.take();
+        let users = UserNamespaces::make(records, denied, made, place.proc_dir())?;
+        let mut contexts = filesystem::Contexts::of_caller(place.proc_dir())?;
+        contexts.take_over(setup.born.net.take(), setup.born.ipc.take());
         Ok(Self {
             slots: Slots::new(setup.descriptors),
             setup,
@@ -251,10 +269,10 @@ impl<'a> Executor<'a> {
                 let (user, namespace) = (self.users.get(user), self.place.descriptor(namespace)?);
                 filesystem::make_in_user_namespace(own, user.as_fd(), namespace)?
             }
-            _ => match (own.fs_type, self.setup.procs.pop()) {
+            _ => match (own.fs_type, self.setup.born.procs.pop()) {
                 (OwnFsType::Proc, Some(begun)) => filesystem::finish(begun, own)?,
                 (_, begun) => {
-                    self.setup.procs.extend(begun);
+                    self.setup.born.procs.extend(begun);
                     self.contexts.make(own)?
                 }
             },

@@ -41,11 +41,30 @@ impl UserNamespaces {
     }
 
     /// Parents before children, as in the image.
-    pub(super) fn make(records: &[UserNamespace], proc: BorrowedFd<'_>) -> Result<Self, StepError> {
+    /// One may be there already.
+    pub(super) fn make(
+        records: &[UserNamespace],
+        denied: &[UserNsIndex],
+        mut there: Option<(UserNsIndex, OwnedFd)>,
+        proc: BorrowedFd<'_>,
+    ) -> Result<Self, StepError> {
         let mut made: Vec<OwnedFd> = Vec::new();
-        for record in records {
-            let parent = record.parent.map(|parent| made[parent.at()].as_fd());
-            made.push(make(parent, &record.uid_map, &record.gid_map, proc)?);
+        for (at, record) in records.iter().enumerate() {
+            let at = UserNsIndex::from(at);
+            if let Some((_, namespace)) = there.take_if(|(it, _)| *it == at) {
+                made.push(namespace);
+                continue;
+            }
+            let parent = record.parent.map(|parent| Parent {
+                namespace: made[parent.at()].as_fd(),
+                root: root(&records[parent.at()]),
+            });
+            let setgroups = match denied.contains(&at) {
+                true => Setgroups::Denied,
+                false => Setgroups::Allowed,
+            };
+            let maps = (&record.uid_map[..], &record.gid_map[..]);
+            made.push(make(parent, maps, setgroups, proc)?);
         }
         let maps = records.iter().map(|record| Maps {
             parent: record.parent,
@@ -170,7 +189,7 @@ fn read(proc: BorrowedFd<'_>, path: &str) -> Result<Vec<IdRange>, StepError> {
 
 /// A user namespace whose maps are the id-map of a mount.
 pub(super) fn of_map(map: &IdMap, proc: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
-    make(None, &map.uids, &map.gids, proc)
+    make(None, (&map.uids, &map.gids), Setgroups::Allowed, proc)
 }
 
 /// A user namespace with one id, which is root's outside; to try what it can be used for.
@@ -182,18 +201,39 @@ pub(crate) fn own_user_namespace() -> Option<OwnedFd> {
         outside: 0,
         count: 1,
     }];
-    make(None, &ids, &ids, proc.as_fd()).ok()
+    make(None, (&ids, &ids), Setgroups::Allowed, proc.as_fd()).ok()
+}
+
+/// A user namespace in which another one is made.
+#[derive(Clone, Copy)]
+struct Parent<'a> {
+    namespace: BorrowedFd<'a>,
+    /// Ids that it maps: who makes a namespace in it has to have such.
+    root: (u32, u32),
+}
+
+/// `/proc/PID/setgroups`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setgroups {
+    Allowed,
+    Denied,
+}
+
+fn root(record: &UserNamespace) -> (u32, u32) {
+    let first = |map: &[IdRange]| map.first().map_or(0, |range| range.inside);
+    (first(&record.uid_map), first(&record.gid_map))
 }
 
 fn make(
-    parent: Option<BorrowedFd<'_>>,
-    uids: &[IdRange],
-    gids: &[IdRange],
+    parent: Option<Parent<'_>>,
+    (uids, gids): (&[IdRange], &[IdRange]),
+    setgroups: Setgroups,
     proc: BorrowedFd<'_>,
 ) -> Result<OwnedFd, StepError> {
     let child = Child::start(|| {
         if let Some(parent) = parent {
-            sys::setns(parent, NamespaceKind::User)?;
+            sys::setns(parent.namespace, NamespaceKind::User)?;
+            sys::set_ids(parent.root.0, parent.root.1)?;
         }
         sys::unshare_user_namespace()?;
         openat(
@@ -205,15 +245,33 @@ fn make(
         .map_err(named("openat(proc, \"thread-self/ns/user\")"))
     })?;
     let pid = child.pid().as_raw_nonzero();
-    // Both are written from outside, by one that holds SETUID and SETGID over the
-    // parent: a map of more than one id is not the namespace's own to choose.
-    let written = write(proc, &format!("{pid}/gid_map"), gids)
-        .and_then(|()| write(proc, &format!("{pid}/uid_map"), uids));
+    // All are written from outside, by one in the parent that holds SETUID and SETGID over
+    // it: a map of more than one id is not the namespace's own to choose.
+    let write_all = || {
+        if setgroups == Setgroups::Denied {
+            write(proc, &format!("{pid}/setgroups"), "deny\n")?;
+        }
+        write(proc, &format!("{pid}/gid_map"), &lines(gids))?;
+        write(proc, &format!("{pid}/uid_map"), &lines(uids))
+    };
+    let written = match parent {
+        None => write_all(),
+        Some(parent) => Child::start(|| {
+            sys::setns(parent.namespace, NamespaceKind::User)?;
+            write_all()?;
+            parent
+                .namespace
+                .try_clone_to_owned()
+                .map_err(|error| StepError::Child(error.to_string()))
+        })
+        .and_then(Child::finish)
+        .map(drop),
+    };
     let namespace = child.finish()?;
     written.map(|()| namespace)
 }
 
-fn write(proc: BorrowedFd<'_>, path: &str, map: &[IdRange]) -> Result<(), StepError> {
+fn lines(map: &[IdRange]) -> String {
     let mut lines = String::new();
     for IdRange {
         inside,
@@ -223,6 +281,10 @@ fn write(proc: BorrowedFd<'_>, path: &str, map: &[IdRange]) -> Result<(), StepEr
     {
         let _ = writeln!(lines, "{inside} {outside} {count}");
     }
+    lines
+}
+
+fn write(proc: BorrowedFd<'_>, path: &str, lines: &str) -> Result<(), StepError> {
     let describe = |call: &str| format!("{call}(\"/proc/{path}\", {lines:?})");
     let file = openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(named(&describe("open")))?;

@@ -4,7 +4,7 @@
 //! checked, the plan has to pass the simulator, the grants are the command line's.
 //! Everything it made ends with it, unless it was handed over.
 
-use super::message::{Answer, Done, Image, Refusal, SMALL, TASK, Task, bound};
+use super::message::{Answer, Begun, Done, Image, Refusal, SMALL, TASK, Task, bound};
 use super::planner::{grant, has_tree};
 use crate::cli::Options;
 use crate::contents::{self, ContentsError};
@@ -14,7 +14,7 @@ use crate::{capabilities, host, privilege};
 use crux_image::contents::{ContentsReader, FormatError, Section};
 use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, OwnFileSystem};
-use crux_mount::exec::{Built, BuiltNamespace, Pinning, Setup, execute};
+use crux_mount::exec::{Born, Built, BuiltNamespace, Pinning, Setup, execute};
 use crux_mount::plan::Plan;
 use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
@@ -37,11 +37,11 @@ pub(crate) fn work(
     let (image, files) = channel.receive::<Image>(bound(SMALL, MemberKind::ALL.len()))?;
     let members = image.members.into_iter().zip(files).collect();
     let (task, _) = channel.receive::<Task>(bound(TASK, 0))?;
-    let procs = match options.mounts_only {
-        true => Vec::new(),
-        false => channel.receive::<()>(bound(SMALL, PROCS))?.1,
+    let begun = match options.mounts_only {
+        true => (Begun::default(), Vec::new()),
+        false => channel.receive::<Begun>(bound(SMALL, PROCS))?,
     };
-    match build(options, before, members, task, procs) {
+    match build(options, before, members, task, begun) {
         Ok((built, facts)) => {
             let done = Done {
                 namespaces: built.namespaces.len() as u32,
@@ -102,6 +102,25 @@ pub(crate) fn unpack(done: &Done, descriptors: Vec<OwnedFd>) -> Option<Built> {
 /// More proc file systems than any container has.
 pub(crate) const PROCS: usize = 100;
 
+/// What came with the first task; none if the numbers do not fit.
+fn born(begun: Begun, along: Vec<OwnedFd>) -> Option<Born> {
+    let mut next = along.into_iter();
+    let procs: Vec<_> = next.by_ref().take(begun.procs as usize).collect();
+    let user = match begun.user {
+        Some(at) => Some((at, next.next()?)),
+        None => None,
+    };
+    let net = if begun.net { Some(next.next()?) } else { None };
+    let ipc = if begun.ipc { Some(next.next()?) } else { None };
+    let fits = procs.len() == begun.procs as usize && next.next().is_none();
+    fits.then_some(Born {
+        procs,
+        user,
+        net,
+        ipc,
+    })
+}
+
 type Facts = Vec<Option<crux_mount::verify::External>>;
 
 fn build(
@@ -109,9 +128,24 @@ fn build(
     before: &Before,
     members: Vec<(u32, OwnedFd)>,
     task: Task,
-    procs: Vec<OwnedFd>,
+    begun: (Begun, Vec<OwnedFd>),
 ) -> Result<(Built, Facts), Failure> {
-    let Task { mounts, steps } = task;
+    let Task {
+        mounts,
+        steps,
+        without_setgroups,
+    } = task;
+    let born = born(begun.0, begun.1);
+    let born = born.filter(|it| {
+        let user = it.user.as_ref();
+        user.is_none_or(|(at, _)| at.at() < mounts.user_namespaces.len())
+    });
+    let born = born.ok_or_else(|| {
+        Failure::new(
+            Exit::Undone,
+            "take over what came with the first task: it does not fit",
+        )
+    })?;
     // TRUST: whoever made the task may have been taken over by the image.
     mounts.check().or_exit(Exit::Image)?;
     let plan = Plan::received(&mounts, steps)
@@ -140,7 +174,8 @@ fn build(
             None => Pinning::NotWanted,
         },
         descriptors: before.descriptors,
-        procs,
+        born,
+        without_setgroups,
         fill: &mut fill,
     };
     privilege::as_root_of_files()?;

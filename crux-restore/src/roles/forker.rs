@@ -31,8 +31,8 @@ fn tasks(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
         Ok(waiting) => waiting,
         Err(failure) => return channel.send(&Answer::<()>::Err(failure.into()), &[]),
     };
-    let procs: Vec<_> = waiting.procs.iter().map(|fd| fd.as_fd()).collect();
-    channel.send(&Answer::Ok(()), &procs)?;
+    let along: Vec<_> = waiting.along.iter().map(|fd| fd.as_fd()).collect();
+    channel.send(&Answer::Ok(waiting.begun), &along)?;
     let (first, mut descriptors) = channel.receive::<First>(bound(SMALL, DESCRIPTORS))?;
     if descriptors.is_empty() {
         return Ok(());

@@ -4,7 +4,7 @@
 //! receiver sets. An answer is what was asked for, or why there is none.
 
 use crate::failure::{Exit, Failure};
-use crux_image::mounts::Mounts;
+use crux_image::mounts::{Mounts, UserNsIndex};
 use crux_mount::plan::Step;
 use crux_mount::verify::External;
 use crux_role::Bound;
@@ -45,6 +45,8 @@ pub(crate) enum Planned {
 pub(crate) struct Task {
     pub mounts: Mounts,
     pub steps: Vec<Step>,
+    /// User namespaces in which setgroups(2) is denied.
+    pub without_setgroups: Vec<UserNsIndex>,
 }
 
 /// From the builder: how many descriptors of which kind came along, and what the sources were.
@@ -98,6 +100,20 @@ pub(crate) struct Delivery {
     pub threads: u64,
     /// How many proc file systems of the first task's pid namespace the builder needs.
     pub procs: u32,
+}
+
+/// From the forker, and to the builder, with descriptors: the first task is there. First come its proc file
+/// systems.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    /// How many.
+    pub procs: u32,
+    /// Then its user namespace, if it is in a new one: which of the record.
+    pub user: Option<UserNsIndex>,
+    /// Then its net namespace, if that has to be taken for the container's.
+    pub net: bool,
+    /// Then its ipc namespace, likewise.
+    pub ipc: bool,
 }
 
 /// To the tracer, with a descriptor of /proc; a [`crate::tasks::plan::TaskPlan`] follows.

@@ -196,7 +196,15 @@ fn planned(
     let host = host::Table::read(host)?;
     check_contents(&reader, &mounts)?;
     let steps = plan.steps().to_vec();
-    Ok(Prepared::Task(Task { mounts, steps }, tasks, host))
+    let denied = tasks
+        .as_ref()
+        .map(|(tasks, _)| tasks.without_setgroups.clone());
+    let task = Task {
+        mounts,
+        steps,
+        without_setgroups: denied.unwrap_or_default(),
+    };
+    Ok(Prepared::Task(task, tasks, host))
 }
 
 /// The builder enforces them; here a person learns early what is missing.

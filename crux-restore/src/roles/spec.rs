@@ -243,6 +243,8 @@ pub fn builder_filter() -> Filter {
         libc::SYS_set_robust_list,
         libc::SYS_setfsgid,
         libc::SYS_setfsuid,
+        libc::SYS_setresgid,
+        libc::SYS_setresuid,
         libc::SYS_wait4,
     ]);
     arguments(base)

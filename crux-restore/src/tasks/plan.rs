@@ -10,7 +10,7 @@
 //! it has seized the task. All other tasks are made by scripts. Each script ends in a stop with
 //! [`FINISHED`]; what remains is in [`Finish`], and is done from outside when all have come there.
 
-use crux_image::mounts::{NamespaceIndex, UserNsIndex};
+use crux_image::mounts::{IdRange, NamespaceIndex, UserNsIndex};
 use crux_image::tasks::{Interrupted, ProcessIndex, ProcessState, Registers};
 use crux_script::{Arena, ScriptId, Tag};
 use serde::{Deserialize, Serialize};
@@ -52,9 +52,26 @@ pub struct Birth {
     pub pid: u32,
     /// Namespaces that are made with it.
     pub new: NewNamespaces,
+    /// The user namespace that is made with it, and owns all of those.
+    pub user: Option<BirthUser>,
+    /// Namespaces that the caller's user namespace owns where there is another one: made before.
+    pub before: NewNamespaces,
 }
 
-/// Namespaces that clone3(2) makes (`CLONE_NEW*`), owned by the user namespace of the forker.
+/// The user namespace that the first task is born in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BirthUser {
+    /// Which of the record.
+    pub namespace: UserNsIndex,
+    /// `/proc/PID/uid_map`.
+    pub uids: Vec<IdRange>,
+    /// `/proc/PID/gid_map`.
+    pub gids: Vec<IdRange>,
+    /// Where setgroups(2) is denied in it: the groups of all its tasks, as the caller has them.
+    pub groups: Option<Vec<u32>>,
+}
+
+/// Namespaces that are made (`CLONE_NEW*`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names of namespaces(7)")]
 pub struct NewNamespaces {

@@ -9,8 +9,8 @@ use crate::failure::{Exit, Failure, OrExit};
 use crate::report;
 use crate::roles::builder::PROCS;
 use crate::roles::message::{
-    Answer, Delivery, FACTS, Followed, Linked, Released, SMALL, TASK, Traced, Tracing, Verified,
-    bound,
+    Answer, Begun, Delivery, FACTS, Followed, Linked, Released, SMALL, TASK, Traced, Tracing,
+    Verified, bound,
 };
 use crux_image::mounts::{NamespaceIndex, UserNsIndex};
 use crux_mount::exec::Built;
@@ -32,8 +32,10 @@ pub(crate) struct Holdings {
 pub(crate) struct Order {
     delivery: Delivery,
     plan: Vec<u8>,
-    /// Proc file systems of the first task's pid namespace.
-    pub(crate) procs: Vec<OwnedFd>,
+    /// What came with the first task, for the builder.
+    pub(crate) begun: Begun,
+    /// Its descriptors.
+    pub(crate) along: Vec<OwnedFd>,
 }
 
 /// Takes the plan from the planner, and has the forker make what the builder needs.
@@ -45,19 +47,22 @@ pub(crate) fn order(planner: &mut Role, forker: &mut Role) -> Result<Order, Fail
         .or_exit(Exit::Undone)?;
     let newborn = Newborn {
         namespaces: namespaces(delivery.birth.new),
+        before: namespaces(delivery.birth.before),
+        user: delivery.birth.user.clone(),
         pids: vec![number(delivery.birth.pid)?],
         exit_signal: libc::SIGCHLD as u64,
         procs: delivery.procs,
     };
     forker.send(&newborn, &[]).or_exit(Exit::Undone)?;
-    let (begun, procs) = forker
-        .receive::<Answer<()>>(bound(SMALL, PROCS))
+    let (begun, along) = forker
+        .receive::<Answer<Begun>>(bound(SMALL, PROCS))
         .or_exit(Exit::Undone)?;
-    begun.map_err(Failure::from)?;
+    let begun = begun.map_err(Failure::from)?;
     Ok(Order {
         delivery,
         plan,
-        procs,
+        begun,
+        along,
     })
 }
 

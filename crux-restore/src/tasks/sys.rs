@@ -55,6 +55,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) exit_signal: u64,
     /// How many proc file systems it begins.
     pub(crate) procs: u32,
+    /// Whether it waits for a byte first, as its user namespace has to have maps.
+    pub(crate) told: bool,
     /// Its end of a pair of sockets (`SOCK_SEQPACKET`).
     pub(crate) socket: BorrowedFd<'a>,
 }
@@ -132,6 +134,12 @@ pub(crate) fn give_birth(birth: &Birth<'_>) -> Result<i32, Errno> {
     }
 }
 
+/// unshare(2). To be called by a process of one thread.
+pub(crate) fn unshare(namespaces: u64) -> Result<(), Errno> {
+    // SAFETY: no memory is passed, and no flag that leaves descriptors or memory to others.
+    checked(unsafe { libc::syscall(libc::SYS_unshare, namespaces) }).map(drop)
+}
+
 /// Ends a child that cannot go on.
 fn end(step: usize) -> ! {
     // SAFETY: it ends the process.
@@ -159,6 +167,9 @@ fn begin(birth: &Birth<'_>, rseq: Option<Rseq>) -> ! {
     if !close_range(0, socket - 1) || !close_range(socket + 1, i32::MAX) {
         end(3);
     }
+    if birth.told && !is_told(socket) {
+        end(5);
+    }
     for _ in 0..birth.procs {
         send_proc(socket);
     }
@@ -181,6 +192,13 @@ fn begin(birth: &Birth<'_>, rseq: Option<Rseq>) -> ! {
             end(2);
         }
     }
+}
+
+/// One byte. The end of the other side is the end of this one.
+fn is_told(socket: i32) -> bool {
+    let mut byte = 0_u8;
+    // SAFETY: the byte lives on this stack until the call returns.
+    unsafe { libc::read(socket, (&raw mut byte).cast(), 1) == 1 }
 }
 
 /// A proc file system of the pid namespace that the caller is in (`proc_init_fs_context()` takes that one,

@@ -129,9 +129,11 @@ fn born(linked: &Linked) -> (Pid, Gate, OwnedFd) {
         pids: Vec::new(),
         exit_signal: libc::SIGCHLD as u64,
         procs: 1,
+        before: 0,
+        user: None,
     });
     let waiting = waiting.unwrap();
-    assert_eq!(waiting.procs.len(), 1);
+    assert_eq!(waiting.along.len(), 1);
     let begun = waiting.begin(&task, memory.as_fd(), &[waiter, program, input]);
     begun.unwrap();
     (Pid::from_raw(waiting.pid).unwrap(), gate, output)

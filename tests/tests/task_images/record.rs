@@ -331,6 +331,7 @@ pub(crate) fn record() -> Result<Tasks> {
         time_namespaces: Vec::new(),
         ipc_contents: Vec::new(),
         sockets: Vec::new(),
+        without_setgroups: Vec::new(),
     })
 }
 

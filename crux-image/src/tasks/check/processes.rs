@@ -86,6 +86,16 @@ fn namespaces(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
         "time",
         &mut tasks.time_namespaces.iter().map(|ns| ns.user_namespace),
     )?;
+    at_most(
+        "user namespaces",
+        tasks.without_setgroups.len(),
+        mounts.user_namespaces.len(),
+    )
+    .and_then(|()| {
+        let mut all = tasks.without_setgroups.iter();
+        all.try_for_each(|it| user(mounts, Some(*it)))
+    })
+    .map_err(|rule| rule.at(TasksPlace::Record))?;
     for (at, uts) in tasks.uts_namespaces.iter().enumerate() {
         // `__NEW_UTS_LEN` of the kernel.
         let long = uts.host_name.len().max(uts.domain_name.len());

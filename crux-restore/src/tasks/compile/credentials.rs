@@ -3,6 +3,7 @@
 //! Kind: pure.
 
 use super::Compiler;
+use super::users::EVERYTHING;
 use crux_image::tasks::{Credentials, Process};
 use crux_script::{Block, Call, ScriptId, arguments};
 
@@ -20,23 +21,34 @@ impl Compiler<'_> {
         process: &Process,
         wanted: &Credentials,
     ) {
+        self.enter_user_namespace(script, process, wanted);
+        let held = match process.user_namespace {
+            Some(_) => EVERYTHING,
+            None => self.machine.capabilities,
+        };
         let sets = &wanted.capabilities;
-        let lacking = (sets.permitted | sets.inheritable) & !self.machine.capabilities;
+        let lacking = (sets.permitted | sets.inheritable) & !held;
         if lacking != 0 {
             let what = format!("it has capabilities that cannot be given to it ({lacking:#x})");
             self.refuse(process, what);
         }
         if sets.inheritable & !sets.bounding != 0 {
             // Not to be had any more when the bounding set is smaller.
-            let all = self.machine.capabilities;
-            let inheritable = sets.inheritable;
-            self.capset(script, [all, all, inheritable]);
+            self.capset(script, [held, held, sets.inheritable]);
         }
-        self.bounding(script, sets.bounding);
+        self.bounding(script, held & !sets.bounding);
         let option = libc::PR_SET_SECUREBITS;
         let loose = wanted.securebits & !LOCKS | KEEP;
         self.prctl(script, &[option as u64, loose.into()]);
-        self.groups(script, wanted);
+        if !self.denies_groups(process) {
+            self.set_groups(script, &wanted.groups);
+        } else if wanted.groups != self.first_groups() && self.entered(process).is_none() {
+            self.refuse(
+                process,
+                "it has other groups than the first process, in a user namespace that lets nobody set them",
+            );
+        }
+        self.group_ids(script, wanted);
         let [real, effective, saved, file_system] = wanted.uids;
         let ids = arguments![real, effective, saved];
         self.arena
@@ -61,22 +73,21 @@ impl Compiler<'_> {
         self.arena.call(script, call);
     }
 
-    fn bounding(&mut self, script: ScriptId, bounding: u64) {
+    fn bounding(&mut self, script: ScriptId, dropped: u64) {
         let drop = libc::PR_CAPBSET_DROP as u64;
-        for capability in (0..64).filter(|it| self.machine.capabilities >> it & 1 == 1) {
-            if bounding >> capability & 1 == 0 {
-                self.prctl(script, &[drop, capability]);
-            }
+        for capability in (0..64).filter(|it| dropped >> it & 1 == 1) {
+            self.prctl(script, &[drop, capability]);
         }
     }
 
-    fn groups(&mut self, script: ScriptId, wanted: &Credentials) {
-        let groups: Vec<u8> = wanted
-            .groups
-            .iter()
-            .flat_map(|it| it.to_le_bytes())
-            .collect();
-        let count = wanted.groups.len();
+    fn first_groups(&self) -> &[u32] {
+        let first = self.tasks.processes[0].threads.first();
+        first.map_or(&[], |it| &it.credentials.groups)
+    }
+
+    pub(super) fn set_groups(&mut self, script: ScriptId, groups: &[u32]) {
+        let count = groups.len();
+        let groups: Vec<u8> = groups.iter().flat_map(|it| it.to_le_bytes()).collect();
         let call = match count {
             0 => Call::new(libc::SYS_setgroups).with(arguments![0_u32, 0_u32]),
             _ => {
@@ -85,6 +96,9 @@ impl Compiler<'_> {
             }
         };
         self.arena.call(script, call);
+    }
+
+    fn group_ids(&mut self, script: ScriptId, wanted: &Credentials) {
         let [real, effective, saved, file_system] = wanted.gids;
         let ids = arguments![real, effective, saved];
         self.arena

@@ -49,6 +49,7 @@ impl Compiler<'_> {
 
     /// Those that differ from the maker's.
     fn namespaces(&mut self, at: ProcessIndex, process: &Process) {
+        self.check_user_namespace(at, process);
         if is_zombie(process) {
             return;
         }
@@ -58,12 +59,6 @@ impl Compiler<'_> {
         }
         let tasks = self.tasks;
         let maker = self.lineage.maker(at).map(|it| &tasks.processes[it.at()]);
-        if process.user_namespace != maker.and_then(|maker| maker.user_namespace) {
-            self.refuse(
-                process,
-                "it is in a user namespace of its own, which cannot be restored yet",
-            );
-        }
         if maker.is_some_and(|maker| maker.pid_namespace != process.pid_namespace) {
             self.refuse(
                 process,

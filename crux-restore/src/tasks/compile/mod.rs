@@ -35,6 +35,7 @@ mod stopped;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod users;
 
 use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan};
 use crux_image::mounts::Mounts;
@@ -199,16 +200,29 @@ impl<'a> Compiler<'a> {
                 pid: first.first_pid(),
                 new: NewNamespaces {
                     pid: self.tasks.pid_namespaces.first().is_some_and(|ns| ns.own),
-                    uts: Kind::Uts.born(self.tasks).is_some(),
-                    ipc: Kind::Ipc.born(self.tasks).is_some() && !self.numbers.built_ipc,
-                    net: Kind::Net.born(self.tasks).is_some() && !self.numbers.built_net,
-                    cgroup: Kind::Cgroup.born(self.tasks).is_some(),
+                    ..self.new_namespaces(Kind::made_at_birth)
                 },
+                user: users::birth(self.tasks, self.mounts),
+                before: self.new_namespaces(|kind, tasks| {
+                    kind.born(tasks).is_some() && !kind.made_at_birth(tasks)
+                }),
             },
             inherited: self.numbers.inherited(),
             processes: self.planned_processes(),
             threads: self.threads,
             arena: self.arena,
+        }
+    }
+
+    /// Those of the first task but for its pid namespace.
+    fn new_namespaces(&self, wanted: fn(Kind, &Tasks) -> bool) -> NewNamespaces {
+        let wanted = |kind| wanted(kind, self.tasks);
+        NewNamespaces {
+            pid: false,
+            uts: wanted(Kind::Uts),
+            ipc: wanted(Kind::Ipc) && !self.numbers.built_ipc,
+            net: wanted(Kind::Net) && !self.numbers.built_net,
+            cgroup: wanted(Kind::Cgroup),
         }
     }
 

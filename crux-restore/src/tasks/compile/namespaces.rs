@@ -8,6 +8,7 @@
 
 use super::Compiler;
 use super::lineage::is_zombie;
+use super::users;
 use crux_image::mounts::UserNsIndex;
 use crux_image::tasks::{Process, ProcessIndex, Tasks, TimeNsIndex};
 use crux_script::{Call, ScriptId, arguments};
@@ -100,12 +101,19 @@ impl Kind {
         }
     }
 
-    /// The one that clone3(2) makes for the first task. A time namespace has its offsets before anybody
-    /// is in it; what a user namespace owns is made in that.
+    /// The one that the first task is born in. A time namespace has its offsets before anybody is in it;
+    /// what another user namespace owns is made in that.
     pub(super) fn born(self, tasks: &Tasks) -> Option<usize> {
         let at = self.of(tasks.processes.first()?)?;
-        let plain = self != Self::Time && self.owner(tasks, at).is_none();
-        plain.then_some(at)
+        let owner = self.owner(tasks, at);
+        let plain = owner.is_none() || owner == users::born(tasks);
+        (self != Self::Time && plain).then_some(at)
+    }
+
+    /// Whether that is made with it, and not before.
+    pub(super) fn made_at_birth(self, tasks: &Tasks) -> bool {
+        let born = self.born(tasks);
+        born.is_some_and(|at| self.owner(tasks, at) == users::born(tasks))
     }
 }
 
@@ -151,6 +159,17 @@ impl Compiler<'_> {
         let (net, ipc) = self.numbers.built();
         for (fd, kind) in [(net, Kind::Net), (ipc, Kind::Ipc)] {
             if let Some(fd) = fd {
+                let first = &self.tasks.processes[0];
+                if kind.of(first) != kind.born(self.tasks) {
+                    let name = kind.name();
+                    self.refuse(
+                        first,
+                        format!(
+                            "a file system shows its {name} namespace, which a user namespace owns that does \
+                             not own its pid namespace: this cannot be restored yet"
+                        ),
+                    );
+                }
                 self.call(
                     at,
                     Call::new(libc::SYS_setns).with(arguments![fd, kind.flag()]),
@@ -175,13 +194,15 @@ impl Compiler<'_> {
                 self.refuse_other_root(made);
             }
             match kind.owner(tasks, made) {
-                None => {
+                None if users::born(tasks).is_some() => self.refuse_callers(kind, made),
+                owner if owner == users::born(tasks) => {
                     self.make_namespace(script, kind, made);
                     let home = arguments![self.numbers.kept(kind, born), kind.flag()];
                     self.arena
                         .call(script, Call::new(libc::SYS_setns).with(home));
                 }
                 Some(user) => self.make_inside(kind, made, user),
+                None => {}
             }
         }
     }
@@ -194,13 +215,28 @@ impl Compiler<'_> {
         if roots.all(|root| here.contains(root)) {
             return;
         }
-        let inside = |it: &&Process| Kind::Cgroup.of(it) == Some(made);
-        if let Some(process) = tasks.processes.iter().find(inside) {
-            self.refuse(
-                process,
-                "the root of its cgroup namespace is not where the first process is, \
-                 which cannot be restored yet",
-            );
+        self.refuse_namespace(
+            Kind::Cgroup,
+            made,
+            "the root of its cgroup namespace is not where the first process is, \
+             which cannot be restored yet",
+        );
+    }
+
+    /// The first task is in a user namespace, and can make none that belongs outside of it.
+    fn refuse_callers(&mut self, kind: Kind, made: usize) {
+        let what = format!(
+            "its {} namespace belongs to the caller's user namespace, where the first process is not, \
+             which cannot be restored yet",
+            kind.name()
+        );
+        self.refuse_namespace(kind, made, what);
+    }
+
+    fn refuse_namespace(&mut self, kind: Kind, made: usize, what: impl Into<String>) {
+        let inside = |it: &&Process| kind.of(it) == Some(made);
+        if let Some(process) = self.tasks.processes.iter().find(inside) {
+            self.refuse(process, what);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::namespaces::Kind;
 use super::ranges::Ranges;
+use super::users;
 use crate::tasks::plan::{Inherited, Source};
 use crux_image::mounts::{
     Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType, UserNsIndex,
@@ -102,8 +103,9 @@ impl Numbers {
             namespaces,
             net,
             ipc,
-            built_net: built(OwnFsType::Sysfs),
-            built_ipc: built(OwnFsType::Mqueue),
+            // Where the first task is born in a user namespace, the builder takes what it is born in.
+            built_net: built(OwnFsType::Sysfs) && users::born(tasks).is_none(),
+            built_ipc: built(OwnFsType::Mqueue) && users::born(tasks).is_none(),
             externals,
             files,
             memory,

@@ -313,6 +313,7 @@ pub(super) fn record() -> Tasks {
         time_namespaces: Vec::new(),
         ipc_contents: Vec::new(),
         sockets: Vec::new(),
+        without_setgroups: Vec::new(),
     }
 }
 

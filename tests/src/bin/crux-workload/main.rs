@@ -20,6 +20,7 @@ mod sys;
 mod threads;
 mod time;
 mod tree;
+mod users;
 mod vfork;
 mod waits;
 
@@ -60,6 +61,7 @@ const SCENARIOS: &[Scenario] = &[
     ("semaphores", ipc::semaphores),
     ("message-queues", ipc::messages),
     ("segments", ipc::segments),
+    ("user-namespaces", users::nested),
     ("processor", processor::registers),
     ("unix-pairs", sockets::pairs),
     ("unix-settings", sockets::settings),

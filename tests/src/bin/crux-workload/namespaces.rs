@@ -76,7 +76,7 @@ pub(crate) fn of_single_processes() -> Verify {
 }
 
 /// For each kind, the first of these processes that is in the namespace of each.
-fn sharing(pids: &[i32]) -> Vec<(&'static str, Vec<Option<usize>>)> {
+pub(crate) fn sharing(pids: &[i32]) -> Vec<(&'static str, Vec<Option<usize>>)> {
     let of_kind = |kind: &'static str| {
         let all: Vec<_> = pids.iter().map(|pid| of(*pid, kind)).collect();
         let first = |one: &String| all.iter().position(|it| it == one && !it.is_empty());
@@ -107,12 +107,12 @@ fn host_name(of: i32) -> String {
     name
 }
 
-fn children(pid: i32) -> Vec<i32> {
+pub(crate) fn children(pid: i32) -> Vec<i32> {
     let text = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().flat_map(str::parse).collect()
 }
 
-fn wait_for(mut there: impl FnMut() -> bool) {
+pub(crate) fn wait_for(mut there: impl FnMut() -> bool) {
     while !there() {
         std::thread::yield_now();
     }
@@ -135,7 +135,12 @@ pub(crate) fn time() -> Verify {
         std::fs::write("/proc/self/timens_offsets", offsets).expect("timens_offsets");
         let namespace = File::open("/proc/self/ns/time_for_children").expect("open");
         setns(namespace, CloneFlags::from_bits_retain(0x80)).expect("setns");
-        sys::child(move || tell_clocks(File::from(asked), File::from(answer)));
+        sys::child(move || {
+            answering(File::from(asked), File::from(answer), || {
+                let clocks = [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME].map(sys::seconds);
+                clocks.map(i64::to_ne_bytes).concat()
+            })
+        });
         wait_for_ever()
     });
     wait_for(|| children(child).len() == 1);
@@ -166,12 +171,10 @@ pub(crate) fn time() -> Verify {
     })
 }
 
-/// Seconds of the monotonic and of the boottime clock, whenever it is asked.
-fn tell_clocks(mut asked: File, mut answer: File) -> i32 {
+/// A process that answers with what it finds, whenever it is asked.
+pub(crate) fn answering(mut asked: File, mut answer: File, look: impl Fn() -> Vec<u8>) -> i32 {
     while asked.read_exact(&mut [0]).is_ok() {
-        let bytes = [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME].map(sys::seconds);
-        let bytes = bytes.map(i64::to_ne_bytes).concat();
-        answer.write_all(&bytes).expect("write");
+        answer.write_all(&look()).expect("write");
     }
     0
 }

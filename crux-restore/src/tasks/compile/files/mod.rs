@@ -87,8 +87,16 @@ impl Compiler<'_> {
             let call = Call::new(libc::SYS_dup3).with(arguments![from, descriptor.number, flags]);
             self.call(at, call.exactly(descriptor.number.into()));
         }
-        let rest = arguments![self.numbers.first, u32::MAX, 0_u32];
-        self.call(at, Call::new(libc::SYS_close_range).with(rest));
+        // A user namespace is entered later, and closed then.
+        let kept = self.entered(process).map(|user| self.numbers.user(user));
+        let ranges = match kept {
+            None => vec![(self.numbers.first, u32::MAX)],
+            Some(kept) => vec![(self.numbers.first, kept - 1), (kept + 1, u32::MAX)],
+        };
+        for (from, to) in ranges {
+            let rest = arguments![from, to, 0_u32];
+            self.call(at, Call::new(libc::SYS_close_range).with(rest));
+        }
     }
 }
 
