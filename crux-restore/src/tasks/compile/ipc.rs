@@ -5,11 +5,13 @@
 
 use super::Compiler;
 use super::namespaces::Kind;
+use super::users;
+use crux_image::mounts::UserNsIndex;
 use crux_image::tasks::{
     IpcContents, IpcLimits, IpcNsIndex, IpcObject, MessageQueue, Process, ProcessIndex,
     SemaphoreSet, SharedMemoryIndex, SharedMemoryKind,
 };
-use crux_script::{Block, BlockId, Call, LineId, arguments};
+use crux_script::{Block, BlockId, Call, LineId, ScriptId, arguments};
 
 /// `IPC_CREAT|IPC_EXCL`.
 const NEW: u32 = (libc::IPC_CREAT | libc::IPC_EXCL) as u32;
@@ -42,10 +44,30 @@ impl<'a> Compiler<'a> {
     pub(super) fn ipc_limits(&mut self, at: ProcessIndex) {
         let tasks = self.tasks;
         for contents in &tasks.ipc_contents {
-            self.leave_for(at, contents.namespace);
-            self.allow(at, &contents.limits);
-            self.come_back(at, contents.namespace);
+            let namespace = contents.namespace;
+            let owner = tasks.ipc_namespaces[namespace.at()].user_namespace;
+            if let Some(owner) = owner.filter(|_| owner != users::born(tasks)) {
+                self.allow_as_root_of(owner, namespace, &contents.limits);
+                continue;
+            }
+            self.leave_for(at, namespace);
+            self.allow(self.scripts[at.at()], &contents.limits);
+            self.come_back(at, namespace);
         }
+    }
+
+    /// KERNEL: no capability helps to write a sysctl that the root of another user namespace owns.
+    fn allow_as_root_of(&mut self, owner: UserNsIndex, namespace: IpcNsIndex, limits: &IpcLimits) {
+        let ipc = self.numbers.kept(Kind::Ipc, Some(namespace.at()));
+        let helper = self.help_in_user_namespace(owner, "limits of an IPC namespace");
+        let join = Call::new(libc::SYS_setns).with(arguments![ipc, libc::CLONE_NEWIPC]);
+        self.arena.call(helper, join);
+        for number in [libc::SYS_setresgid, libc::SYS_setresuid] {
+            let call = Call::new(number).with(arguments![0_u32, 0_u32, 0_u32]);
+            self.arena.call(helper, call);
+        }
+        self.allow(helper, limits);
+        self.end_help(helper);
     }
 
     /// Owners are told in the ids of the user namespace that who makes an object is in.
@@ -95,13 +117,18 @@ impl<'a> Compiler<'a> {
         }
         let texts = || queues().flat_map(|queue| queue.messages.iter().map(|it| it.text.len()));
         let longest = texts().max().unwrap_or(0) as u64;
-        self.sysctl(at, "kernel/msgmax", &[contents.limits.msgmax.max(longest)]);
+        let script = self.scripts[at.at()];
+        self.sysctl(
+            script,
+            "kernel/msgmax",
+            &[contents.limits.msgmax.max(longest)],
+        );
         let all = queues().map(|queue| queue.bytes.max(held(queue)));
         let most = all.max().unwrap_or(0).max(contents.limits.msgmnb);
-        self.sysctl(at, "kernel/msgmnb", &[most]);
+        self.sysctl(script, "kernel/msgmnb", &[most]);
     }
 
-    fn allow(&mut self, at: ProcessIndex, limits: &IpcLimits) {
+    fn allow(&mut self, script: ScriptId, limits: &IpcLimits) {
         for (name, value) in [
             ("kernel/shmmax", limits.shmmax),
             ("kernel/shmall", limits.shmall),
@@ -111,9 +138,9 @@ impl<'a> Compiler<'a> {
             ("kernel/msgmnb", limits.msgmnb),
             ("kernel/msgmni", limits.msgmni),
         ] {
-            self.sysctl(at, name, &[value]);
+            self.sysctl(script, name, &[value]);
         }
-        self.sysctl(at, "kernel/sem", &limits.sem);
+        self.sysctl(script, "kernel/sem", &limits.sem);
         let names = [
             "queues_max",
             "msg_max",
@@ -124,26 +151,27 @@ impl<'a> Compiler<'a> {
         // A kernel without them says 0 of all.
         if limits.mqueue.iter().any(|it| *it != 0) {
             for (name, value) in names.into_iter().zip(limits.mqueue) {
-                self.sysctl(at, &format!("fs/mqueue/{name}"), &[value]);
+                self.sysctl(script, &format!("fs/mqueue/{name}"), &[value]);
             }
         }
     }
 
     /// KERNEL: a sysctl is that of the ipc namespace that who opens it is in, whichever proc it is in.
-    fn sysctl(&mut self, at: ProcessIndex, name: &str, values: &[u64]) {
+    fn sysctl(&mut self, script: ScriptId, name: &str, values: &[u64]) {
         let Some(proc) = self.numbers.proc else {
             return;
         };
         let path = self.string(format!("sys/{name}").as_bytes());
         let flags = libc::O_WRONLY | libc::O_CLOEXEC;
         let fd = Call::new(libc::SYS_openat).with(arguments![proc, path, flags]);
-        let fd = self.call(at, fd);
+        let fd = self.arena.call(script, fd);
         let words: Vec<_> = values.iter().map(u64::to_string).collect();
         let text = words.join(" ");
         let block = self.string(text.as_bytes());
         let write = Call::new(libc::SYS_write).with(arguments![fd, block, text.len()]);
-        self.call(at, write.exactly(text.len() as u64));
-        self.call(at, Call::new(libc::SYS_close).with(arguments![fd]));
+        self.arena.call(script, write.exactly(text.len() as u64));
+        self.arena
+            .call(script, Call::new(libc::SYS_close).with(arguments![fd]));
     }
 
     /// Makes an object with this id, as its creator.
@@ -154,7 +182,11 @@ impl<'a> Compiler<'a> {
         object: &IpcObject,
         call: Call,
     ) -> LineId {
-        self.sysctl(at, &format!("kernel/{kind}_next_id"), &[object.id.into()]);
+        self.sysctl(
+            self.scripts[at.at()],
+            &format!("kernel/{kind}_next_id"),
+            &[object.id.into()],
+        );
         let (uid, gid) = (object.creator_uid, object.creator_gid);
         let foreign = uid != 0 || gid != 0;
         if foreign {

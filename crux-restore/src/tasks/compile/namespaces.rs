@@ -242,20 +242,29 @@ impl Compiler<'_> {
 
     /// In a user namespace, by a helper that ends there. Descriptors are the first task's.
     fn make_inside(&mut self, kind: Kind, made: usize, user: UserNsIndex) {
-        let helper = self
-            .arena
-            .script(format!("helper for a {} namespace", kind.name()));
+        let helper = self.help_in_user_namespace(user, &format!("a {} namespace", kind.name()));
+        self.make_namespace(helper, kind, made);
+        self.end_help(helper);
+    }
+
+    /// A helper of the first task that shares its descriptors, and is in a user namespace. The first task waits for
+    /// its end: what it does is to be added now.
+    pub(super) fn help_in_user_namespace(&mut self, user: UserNsIndex, what: &str) -> ScriptId {
+        let helper = self.arena.script(format!("helper for {what}"));
         let call = self.clone(libc::CLONE_FILES as u64, libc::SIGCHLD as u64, &[]);
         let child = self.arena.call(self.scripts[0], call.child(helper));
-        let enter = arguments![self.numbers.user(user), libc::CLONE_NEWUSER];
-        self.arena
-            .call(helper, Call::new(libc::SYS_setns).with(enter));
-        self.make_namespace(helper, kind, made);
-        self.arena.call(helper, Call::new(libc::SYS_exit_group));
         let options = libc::WEXITED | libc::__WALL;
         let wait = arguments![libc::P_PID, child, 0_u32, options];
         self.arena
             .call(self.scripts[0], Call::new(libc::SYS_waitid).with(wait));
+        let enter = arguments![self.numbers.user(user), libc::CLONE_NEWUSER];
+        self.arena
+            .call(helper, Call::new(libc::SYS_setns).with(enter));
+        helper
+    }
+
+    pub(super) fn end_help(&mut self, helper: ScriptId) {
+        self.arena.call(helper, Call::new(libc::SYS_exit_group));
     }
 
     /// Makes one, with what is in it, and keeps a descriptor of it.
