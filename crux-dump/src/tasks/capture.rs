@@ -401,7 +401,10 @@ impl<'a> Recorder<'a> {
     ) -> Vec<Socket> {
         let first = processes.first();
         let user = first.and_then(|first| first.user_namespace);
-        let ids = Ids(user.and_then(|user| self.users.get(user.at())));
+        let ids = Ids {
+            all: self.users,
+            user,
+        };
         let numbers = files::Numbers { pids, ids };
         for (socket, inode) in sockets.iter_mut().zip(inodes) {
             numbers.translate(socket);
