@@ -3,6 +3,7 @@
 //! Kind: effect. It runs before anything is made.
 
 use crate::failure::{Exit, Failure};
+use crate::tasks::needs;
 use crux_image::mounts::{Contents, Mounts, Origin};
 use crux_mount::sys;
 use crux_role::{Capability, Grounds, Need, named};
@@ -41,7 +42,7 @@ const SINGLE: [Need; 3] = [
 
 /// All that any image may ask for.
 pub fn all() -> Vec<Need> {
-    let lists: [&[Need]; 4] = [&ALWAYS, &CONTENTS, &USERS, &SINGLE];
+    let lists: [&[Need]; 5] = [&ALWAYS, &CONTENTS, &USERS, &SINGLE, &needs::ALL];
     lists.concat()
 }
 
@@ -55,6 +56,14 @@ pub(crate) fn check(mounts: &Mounts, grounds: &Grounds) -> Result<(), Failure> {
         Ok(true) => Ok(()),
         Ok(false) => Err(lacking("/proc is not a proc file system; mount one there")),
         Err(error) => Err(lacking(error)),
+    }
+}
+
+/// Names everything that is missing for tasks.
+pub(crate) fn check_tasks(missing: &[Need], grounds: &Grounds) -> Result<(), Failure> {
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(lacking(told(missing, grounds))),
     }
 }
 

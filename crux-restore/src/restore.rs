@@ -12,7 +12,6 @@ use crate::roles::message::{
     printable,
 };
 use crate::roles::{builder, forker, planner, spec, tracer};
-use crate::tasks::compile::Machine;
 use crate::tasks::machine;
 use crate::tasks::restore::{Crew, Holdings, Order};
 use crate::{capabilities, host, report, tasks};
@@ -41,14 +40,14 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return dry_run(options, patience);
     }
     let outer = privilege::prepare(options)?;
-    let machine = machine::observe();
+    let seen = seen(Some(Grounds::now()));
     let descriptors = host::raise_descriptor_limit();
     let tracer = start_tracer(options, patience)?;
     if tracer.is_some() {
         // What is left of a restore that fails is waited for.
         become_subreaper()?;
     }
-    let mut roles = Roles::start(options, patience, outer, &machine, descriptors)?;
+    let mut roles = Roles::start(options, patience, outer, seen, descriptors)?;
     let holdings = roles.give_image(options, patience)?;
     let Some(tracer) = tracer else {
         return mounts_only(options, roles);
@@ -143,8 +142,7 @@ fn become_subreaper() -> Result<(), Failure> {
 
 /// A plan takes no privilege to make.
 fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
-    let machine = machine::observe();
-    let mut planner = start_planner(options, patience, None, &machine)?;
+    let mut planner = start_planner(options, patience, None, seen(None))?;
     planner.ready().or_exit(Exit::Undone)?;
     let members = open(options)?;
     send_image(&mut planner, None, members.files())?;
@@ -163,7 +161,7 @@ pub fn plan_alone(
 ) -> Result<Result<usize, Failure>, RoleError> {
     let prepared = host::open_table().and_then(|host| {
         let patience = options.time_limit.map_or(PATIENCE, Duration::from_secs);
-        start_planner(options, patience, None, &machine::observe()).map(|planner| (host, planner))
+        start_planner(options, patience, None, seen(None)).map(|planner| (host, planner))
     });
     let (host, mut planner) = match prepared {
         Ok(prepared) => prepared,
@@ -193,7 +191,7 @@ impl Roles {
         options: &Options,
         patience: Duration,
         outer: Option<Outer>,
-        machine: &Machine,
+        seen: planner::Before,
         descriptors: u64,
     ) -> Result<Self, Failure> {
         let spec = spec::builder(patience).or_exit(Exit::Undone)?;
@@ -206,7 +204,7 @@ impl Roles {
             false => spec::forker_of_tasks(patience),
         };
         let mut roles = Self {
-            planner: start_planner(options, patience, outer, machine)?,
+            planner: start_planner(options, patience, outer, seen)?,
             builder: start(spec, |channel| builder::work(options, &before, channel))?,
             forker: start(forker, |channel| forker::work(options, channel))?,
         };
@@ -271,15 +269,23 @@ fn start(
     Role::start(spec, work).or_exit(Exit::Undone)
 }
 
+/// For the planner.
+fn seen(grounds: Option<Grounds>) -> planner::Before {
+    planner::Before {
+        machine: machine::observe(),
+        grounds,
+    }
+}
+
 fn start_planner(
     options: &Options,
     patience: Duration,
     outer: Option<Outer>,
-    machine: &Machine,
+    seen: planner::Before,
 ) -> Result<Role, Failure> {
     let spec = spec::planner(patience).or_exit(Exit::Undone)?;
     start(spec, |channel| {
-        planner::work(options, outer, machine, channel)
+        planner::work(options, outer, &seen, channel)
     })
 }
 

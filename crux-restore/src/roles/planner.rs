@@ -6,13 +6,14 @@
 use super::message::{
     Answer, Delivery, Followed, Image, Planned, Refusal, Restored, SMALL, Task, Verified, bound,
 };
+use crate::capabilities;
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, GrantError};
 use crate::privilege::Outer;
 use crate::tasks::compile::{Machine, compile};
-use crate::tasks::machine;
 use crate::tasks::plan::TaskPlan;
+use crate::tasks::{machine, needs};
 use crate::{host, report, tasks};
 use crux_image::contents::ContentsReader;
 use crux_image::directory::{ImageReader, Members};
@@ -23,7 +24,7 @@ use crux_image::tasks::Tasks;
 use crux_mount::plan::{Plan, plan};
 use crux_mount::simulate::simulate;
 use crux_mount::{mountinfo, verify};
-use crux_role::{Channel, ChannelError};
+use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -32,18 +33,26 @@ use std::path::Path;
 /// More than any kernel lets one container have.
 const NAMESPACES: usize = 10_000;
 
+/// What was looked at before there were roles.
+pub(crate) struct Before {
+    /// The machine, and what whoever restores holds.
+    pub(crate) machine: Machine,
+    /// What decides about the latter, where it matters: a restore that nobody carries out takes no privilege.
+    pub(crate) grounds: Option<Grounds>,
+}
+
 /// Everything that the planner does. It ends where the supervisor has gone.
 pub(crate) fn work(
     options: &Options,
     outer: Option<Outer>,
-    machine: &Machine,
+    before: &Before,
     channel: &Channel,
 ) -> Result<(), ChannelError> {
     let most = MemberKind::ALL.len() + 1;
     let (image, files) = channel.receive::<Image>(bound(SMALL, most))?;
     let mut files = files.into_iter();
     let host = if options.dry_run { None } else { files.next() };
-    match prepare(options, machine, &image, files, host) {
+    match prepare(options, before, &image, files, host) {
         Err(failure) => channel.send(&Answer::<Planned>::Err(failure.into()), &[]),
         Ok(Prepared::Shown(text)) => channel.send(&Answer::Ok(Planned::Shown(text)), &[]),
         Ok(Prepared::Task(task, tasks, host)) => {
@@ -77,7 +86,11 @@ type Compiled = Option<(Box<Tasks>, Box<TaskPlan>)>;
 pub fn plan_here(members: Members) -> Result<usize, Failure> {
     let options = Options::for_image(Path::new("image"));
     let host = host::open_table()?;
-    match planned(&options, &machine::observe(), members, Some(host))? {
+    let before = Before {
+        machine: machine::observe(),
+        grounds: None,
+    };
+    match planned(&options, &before, members, Some(host))? {
         Prepared::Task(task, ..) => Ok(task.steps.len()),
         Prepared::Shown(text) => Ok(text.lines().count()),
     }
@@ -133,7 +146,7 @@ fn judge_tasks(tasks: &Tasks, followed: &Followed, files: Vec<OwnedFd>) -> Resul
 /// The scripts of the tasks, where there are tasks to restore.
 fn compiled(
     options: &Options,
-    machine: &Machine,
+    before: &Before,
     reader: &ImageReader,
     mounts: &Mounts,
 ) -> Result<Compiled, Failure> {
@@ -146,7 +159,11 @@ fn compiled(
         let hint = "it is one of mounts alone; give --mounts-only";
         Failure::new(Exit::Usage, format_args!("find tasks in {images}: {hint}"))
     })?;
-    let plan = compile(&tasks, mounts, machine).map_err(|obstacles| {
+    if let Some(grounds) = &before.grounds {
+        let missing = needs::missing(&tasks, &before.machine);
+        capabilities::check_tasks(&missing, grounds)?;
+    }
+    let plan = compile(&tasks, mounts, &before.machine).map_err(|obstacles| {
         let lines: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
         let message = format!(
             "restore the tasks of the image here: {}",
@@ -159,24 +176,19 @@ fn compiled(
 
 fn prepare(
     options: &Options,
-    machine: &Machine,
+    before: &Before,
     image: &Image,
     files: impl Iterator<Item = OwnedFd>,
     host: Option<OwnedFd>,
 ) -> Result<Prepared, Failure> {
     let kinds = image.members.iter().copied();
     let kinds = kinds.filter_map(MemberKind::from_number);
-    planned(
-        options,
-        machine,
-        Members::from_files(kinds.zip(files)),
-        host,
-    )
+    planned(options, before, Members::from_files(kinds.zip(files)), host)
 }
 
 fn planned(
     options: &Options,
-    machine: &Machine,
+    before: &Before,
     members: Members,
     host: Option<OwnedFd>,
 ) -> Result<Prepared, Failure> {
@@ -185,7 +197,7 @@ fn planned(
     let mounts = reader.mounts().map_err(|error| refused(&error))?;
     check_grants(&mounts, options)?;
     let plan = checked_plan(&mounts)?;
-    let tasks = compiled(options, machine, &reader, &mounts)?;
+    let tasks = compiled(options, before, &reader, &mounts)?;
     if options.dry_run {
         let tasks = tasks.as_ref().map(|(_, plan)| plan.as_ref());
         return Ok(Prepared::Shown(report::dry_run(

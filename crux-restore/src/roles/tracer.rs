@@ -58,7 +58,7 @@ pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelEr
     drop(files);
     // From here to the end of this call some live on their own, and others do not yet.
     let ((), _) = channel.receive::<()>(bound(SMALL, 0))?;
-    let released = finished.release().or_exit(Exit::Uncertain);
+    let released = finished.release(proc.as_fd()).or_exit(Exit::Uncertain);
     channel.send(&released.map_err(Refusal::from), &[])
 }
 

@@ -21,7 +21,32 @@ pub(crate) fn observe() -> Machine {
         gid: rustix::process::getegid().as_raw(),
         capabilities: capabilities(None).map_or(0, |sets| sets.permitted.bits()),
         clocks: clocks(),
+        oom_score_adj: oom_score_adj().unwrap_or(0),
+        numbers: numbers(),
     }
+}
+
+fn oom_score_adj() -> Option<i16> {
+    let text = std::fs::read_to_string("/proc/self/oom_score_adj").ok()?;
+    text.trim().parse().ok()
+}
+
+/// Of all processes and their threads.
+fn numbers() -> Vec<u32> {
+    let mut all = Vec::new();
+    for process in entries("/proc") {
+        all.extend(entries(&format!("/proc/{process}/task")));
+    }
+    all.sort_unstable();
+    all
+}
+
+/// Entries of a directory that are numbers.
+fn entries(path: &str) -> Vec<u32> {
+    let directory = std::fs::read_dir(path).into_iter().flatten();
+    let number =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    directory.filter_map(number).collect()
 }
 
 fn vdso() -> Option<Vec<u8>> {
@@ -57,9 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vdso_is_a_program_of_its_own() {
+    fn the_machine_is_seen() {
         let machine = observe();
         assert_eq!(machine.vdso.get(..4), Some(&b"\x7fELF"[..]));
         assert_eq!(machine.limits.len(), 16);
+        let own = std::process::id();
+        assert!(machine.numbers.binary_search(&own).is_ok());
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod birth;
 pub mod compile;
 pub(crate) mod machine;
 pub(crate) mod memory;
+pub(crate) mod needs;
 pub mod plan;
 pub(crate) mod restore;
 pub(crate) mod sys;

@@ -32,6 +32,7 @@ mod places;
 mod ranges;
 mod settings;
 mod stopped;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -63,6 +64,10 @@ pub struct Machine {
     pub gid: u32,
     /// What the clocks say.
     pub clocks: Clocks,
+    /// `/proc/PID/oom_score_adj` of whoever restores.
+    pub oom_score_adj: i16,
+    /// Numbers of processes and threads that are taken, in their order.
+    pub numbers: Vec<u32>,
 }
 
 /// Why tasks cannot be restored here.
@@ -141,6 +146,8 @@ impl<'a> Compiler<'a> {
     fn process(&mut self, at: ProcessIndex) {
         let process = &self.tasks.processes[at.at()];
         self.refuse_sharing(at, process);
+        self.refuse_taken(at, process);
+        self.refuse_score(process);
         self.birth(at, process);
         if let ProcessState::Zombie(status) = process.state {
             self.end(at, process, status);

@@ -96,7 +96,7 @@ impl Compiler<'_> {
                 .get(resource)
                 .copied()
                 .unwrap_or(u64::MAX);
-            if limit.hard > ours {
+            if limit.hard > ours && !self.may_raise_limits(process) {
                 let name = LIMITS.get(resource).unwrap_or(&"RLIMIT_?");
                 let what = format!(
                     "its hard limit {name} is {}, and ours is {ours}: raising it needs CAP_SYS_RESOURCE",

@@ -322,10 +322,39 @@ pub(super) fn machine() -> Machine {
         vdso: Vec::new(),
         limits: vec![u64::MAX; 16],
         capabilities: 0x1ff_ffff_ffff,
-        uid: 0,
-        gid: 0,
-        clocks: Clocks::default(),
+        ..Machine::default()
     }
+}
+
+#[test]
+fn what_others_have_is_refused_before_anything_is_made() {
+    let (mut tasks, mounts) = (record(), mounts());
+    let number = tasks.processes[0].first_pid();
+    tasks.processes[0].oom_score_adj = -5;
+    tasks.processes[0].limits[7].hard = 9;
+    let mut here = machine();
+    here.limits[7] = 8;
+    here.numbers = vec![number, number + 1];
+    let obstacles = |tasks: &Tasks, here: &Machine| -> Vec<String> {
+        let refused = compile(tasks, &mounts, here).err().unwrap_or_default();
+        refused.iter().map(ToString::to_string).collect()
+    };
+    let of_first = |words: &str| format!("task {number}: {words}");
+    let score = "its oom_score_adj is -5, and ours is 0: start crux-restore with -5 or less";
+    assert_eq!(obstacles(&tasks, &here), [of_first(score)]);
+    // Who may raise limits does; a container without a pid namespace has the numbers of others.
+    here.capabilities &= !(1 << 24);
+    here.oom_score_adj = -5;
+    tasks.pid_namespaces[0].own = false;
+    let words = obstacles(&tasks, &here).join("\n");
+    assert!(
+        words.contains("RLIMIT_NOFILE is 9, and ours is 8"),
+        "{words}"
+    );
+    assert!(
+        words.contains(&format!("number {number} is that of another process here")),
+        "{words}"
+    );
 }
 
 #[test]
@@ -361,6 +390,8 @@ fn what_this_machine_cannot_give_is_an_obstacle() {
     });
     let mut lower = machine();
     lower.limits[3] = 5;
+    // CAP_SYS_RESOURCE
+    lower.capabilities &= !(1 << 24);
     let obstacles = compile(&tasks, &mounts(), &lower).unwrap_err();
     let words: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
     assert_eq!(words.len(), 3, "{words:?}");

@@ -9,6 +9,7 @@ mod follow;
 mod remote;
 mod run;
 mod settings;
+mod stopped;
 mod thread;
 
 pub(crate) use error::TaskError;

@@ -5,13 +5,13 @@
 
 use super::error::TaskError;
 use super::follow::Tasks;
-use super::settings;
 use super::thread::{Extent, Leaving, finish};
+use super::{settings, stopped};
 use crate::tasks::memory::Gate;
 use crate::tasks::plan::TaskPlan;
 use crux_image::tasks::{ProcessIndex, ProcessState};
 use crux_script::Linked;
-use crux_trace::{Stopped, Tid};
+use crux_trace::{Stop, Stopped, Tid};
 use rustix::fd::BorrowedFd;
 use std::collections::BTreeMap;
 
@@ -90,9 +90,15 @@ impl Leaving {
 
 impl Finished {
     /// Lets all of them go.
-    pub(crate) fn release(self) -> Result<(), TaskError> {
+    pub(crate) fn release(self, proc: BorrowedFd<'_>) -> Result<(), TaskError> {
+        let is_left_stopped = |task: &&Stopped| matches!(task.stop(), Stop::Group(_));
+        let stopped = self.tasks.iter().filter(is_left_stopped);
+        let leaders: Vec<Tid> = stopped.map(Stopped::tid).collect();
         for task in self.tasks {
             task.detach(0)?;
+        }
+        for leader in leaders {
+            stopped::wait(proc, leader);
         }
         Ok(())
     }
