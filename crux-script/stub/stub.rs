@@ -31,18 +31,22 @@ global_asm!(
     "    mov rax, [r15 + 8]",
     "    syscall",
     ".endm",
-    // tgkill(getpid(), gettid(), SIGTRAP). A trap instruction would not do: where SIGTRAP is
-    // ignored, the kernel sets its disposition to the default to deliver it.
-    ".macro TRAP",
+    // tgkill(getpid(), gettid(), signal).
+    ".macro RAISE signal",
     "    mov eax, 39",
     "    syscall",
     "    mov edi, eax",
     "    mov eax, 186",
     "    syscall",
     "    mov esi, eax",
-    "    mov edx, 5",
+    "    mov edx, \\signal",
     "    mov eax, 234",
     "    syscall",
+    ".endm",
+    // SIGTRAP. A trap instruction would not do: where that is ignored, the kernel sets its disposition to
+    // the default to deliver it.
+    ".macro TRAP",
+    "    RAISE 5",
     ".endm",
 );
 
@@ -102,10 +106,10 @@ global_asm!(
     "    sete r12b",
     "    jmp 2f",
     "1:  xor r12d, r12d",
-    // rt_sigprocmask(SIG_SETMASK, all, NULL, 8)
+    // rt_sigprocmask(SIG_SETMASK, all but the summons, NULL, 8)
     "2:  mov eax, 14",
     "    mov edi, 2",
-    "    lea rsi, [rip + dump_all_signals]",
+    "    lea rsi, [rip + dump_blocked]",
     "    xor edx, edx",
     "    mov r10d, 8",
     "    syscall",
@@ -116,8 +120,13 @@ global_asm!(
     "    mov [r15 + 104], rax",
     "    add r15, 112",
     "    jmp 3b",
+    // A tracer that lives hears of a signal that nobody else takes notice of.
+    "4:  cmp dword ptr [rip + dump_summons], 0",
+    "    je dump_answered",
+    "    RAISE [rip + dump_summons]",
+    "dump_answered:",
     // Has a handler to run that would have ended the call? ppoll(NULL, 0, {0, 0}, mask, 8) lets it.
-    "4:  cmp dword ptr [rip + dump_ends_by_handler], 0",
+    "    cmp dword ptr [rip + dump_ends_by_handler], 0",
     "    je 5f",
     "    mov eax, 271",
     "    xor edi, edi",
@@ -189,6 +198,7 @@ global_asm!(
     "dump_rip: .quad 0",
     "dump_ends_by_handler: .quad 0",
     "dump_no_time: .quad 0, 0",
-    "dump_all_signals: .quad -1",
+    "dump_summons: .quad 0",
+    "dump_blocked: .quad -1",
     "dump_end:",
 );

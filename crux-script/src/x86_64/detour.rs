@@ -10,6 +10,12 @@
 //! 3. lets the task go on, syscall stop by syscall stop, until it [has left](Detour::has_left) the last call;
 //! 4. sets [`Detour::registers_after`], reads the results, puts the scratch memory back and zeroes the code.
 //!
+//! Two stops for each call are what takes the time. With a [summons](Detour::summoned_by) the task raises a signal when it
+//! has answered: a traced task stops for it, whatever its action is, and one that is not ignores it. The tracer
+//! then lets the task go on freely in 3, until the stop at which it [has answered](Detour::has_answered). Where the way may
+//! [end there](Detour::ends_early), it sets [`Detour::mask`] (`PTRACE_SETSIGMASK`), which the stub would do next, and then 4;
+//! otherwise it goes on as above.
+//!
 //! What the stub needs to leave is beside its code, and is only read there: neither a handler nor another
 //! thread can spoil it. If the tracer dies before 2, the task has never left; from 2 on, the stub goes
 //! through the script and leaves by itself, and the code stays where it is, in memory that nothing uses. If it dies after 4's
@@ -59,7 +65,11 @@ pub struct Detour {
     code_at: u64,
     first_line: u64,
     stack: u64,
+    summons: Option<u8>,
 }
+
+/// Signals that do nothing by default and that nothing is done for when they are sent, but for what their action says.
+const QUIET: [libc::c_int; 3] = [libc::SIGURG, libc::SIGWINCH, libc::SIGCHLD];
 
 /// A restartable sequence (rseq(2)): `struct rseq_cs`, to which the task's `rseq_cs` points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +145,33 @@ impl Detour {
             code_at,
             first_line,
             stack,
+            summons: None,
         })
+    }
+
+    /// The same, with a signal that the task raises when it has answered, if there is one that nobody
+    /// takes notice of. Bit 0 is signal 1: `handled` are those with a handler, `pending` those that wait (in either queue).
+    ///
+    /// KERNEL: a signal that a traced task ignores is queued for its tracer (`sig_ignored()`).
+    #[must_use]
+    pub fn summoned_by(mut self, handled: u64, pending: u64) -> Self {
+        // One that is blocked may be waited for (sigwait, signalfd): it would be taken from who does.
+        let noticed = handled | pending | self.mask;
+        let quiet = QUIET.iter().find(|it| noticed & bit(**it) == 0);
+        self.summons = quiet.and_then(|it| u8::try_from(*it).ok());
+        self
+    }
+
+    /// Whether the task raises a signal when it has answered.
+    #[must_use]
+    pub fn has_summons(&self) -> bool {
+        self.summons.is_some()
+    }
+
+    /// The task's blocked signals, as they are to be again.
+    #[must_use]
+    pub fn mask(&self) -> u64 {
+        self.mask
     }
 
     /// Where scratch memory of this length is, if it is to be on the task's stack: below the
@@ -158,6 +194,8 @@ impl Detour {
         let saved = &self.saved;
         let (rax, again) = self.again();
         let ends_by_handler = Doing::of(saved) == Doing::CallUntilHandler;
+        let summons = libc::c_int::from(self.summons.unwrap_or(0));
+        let blocked = self.summons.map_or(!0, |_| !bit(summons));
         let frame = [
             (offsets::DUMP_R15, saved.r15),
             (offsets::DUMP_R14, saved.r14),
@@ -180,6 +218,8 @@ impl Detour {
             (offsets::DUMP_AGAIN, again),
             (offsets::DUMP_RIP, saved.rip),
             (offsets::DUMP_ENDS_BY_HANDLER, ends_by_handler.into()),
+            (offsets::DUMP_SUMMONS, summons as u64),
+            (offsets::DUMP_BLOCKED, blocked),
         ];
         let mut code = DUMP_CODE.to_vec();
         for (offset, value) in frame {
@@ -213,6 +253,20 @@ impl Detour {
         registers
     }
 
+    /// Whether the task, which has stopped for a signal, has raised that itself: all lines have run.
+    #[must_use]
+    pub fn has_answered(&self, now: &user_regs_struct) -> bool {
+        self.has_summons() && now.rip == self.code_at + offsets::DUMP_ANSWERED
+    }
+
+    /// Whether a tracer may set mask and registers when the task [has answered](Self::has_answered), and not only when
+    /// it has left. It dies between the two at the worst: then the stub goes on, and handlers of signals that have come
+    /// meanwhile run before it looks whether one has to end a call. Only a call that any handler ends would not notice.
+    #[must_use]
+    pub fn ends_early(&self) -> bool {
+        Doing::of(&self.saved) != Doing::CallUntilHandler
+    }
+
     /// Whether the task is at the exit of the stub's last call: its signals are as they were.
     #[must_use]
     pub fn has_left(&self, now: &user_regs_struct) -> bool {
@@ -238,6 +292,11 @@ impl Detour {
         }
         registers
     }
+}
+
+/// Of a set of signals.
+fn bit(signal: libc::c_int) -> u64 {
+    1 << (signal - 1)
 }
 
 #[cfg(test)]

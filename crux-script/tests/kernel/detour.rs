@@ -65,7 +65,12 @@ fn all_are_well(waiting: Waiting, deaths: impl IntoIterator<Item = Death>) {
 
 #[test]
 fn a_task_notices_nothing_of_a_tracer_that_lives() {
-    let ways = [Death::Never, Death::NeverAndAsksAgain, Death::NeverButStops];
+    let ways = [
+        Death::Never,
+        Death::NeverAndIsSummoned,
+        Death::NeverAndAsksAgain,
+        Death::NeverButStops,
+    ];
     for (waiting, way) in ALL.into_iter().flat_map(|it| ways.map(|way| (it, way))) {
         let mut workload = Workload::start(waiting);
         let tracer = child(|| {
@@ -93,6 +98,9 @@ fn a_task_notices_nothing_of_a_tracer_that_dies_at_any_of_its_calls() {
         Death::Interrupted,
         Death::CodeWritten,
         Death::ScriptWritten,
+        Death::Answered,
+        Death::MaskBack,
+        Death::AllBack,
         Death::RegistersBack,
         Death::ScratchBack,
         Death::Done,
@@ -132,6 +140,10 @@ fn a_signal_that_came_before_the_tracer_died_ends_a_call_that_any_handler_ends()
         // Up to the entry of the last call but one: ppoll, which lets the handler run.
         for count in 0..12 {
             let death = Death::Calls(count);
+            let workload = killed(waiting, death, Workload::signal);
+            is_well(&workload, death);
+        }
+        for death in [Death::Answered, Death::MaskBack] {
             let workload = killed(waiting, death, Workload::signal);
             is_well(&workload, death);
         }

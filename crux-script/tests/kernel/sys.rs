@@ -99,6 +99,13 @@ pub(crate) fn blocked(pid: Pid) -> u64 {
     mask
 }
 
+/// Sets them (`PTRACE_SETSIGMASK`).
+pub(crate) fn block(pid: Pid, mask: u64) {
+    // SAFETY: the kernel reads eight bytes, which are there.
+    let result = unsafe { libc::ptrace(0x420b, pid.as_raw(), 8_usize, &raw const mask) };
+    assert_eq!(result, 0);
+}
+
 /// Computes until the second word of the memory is no longer zero, and counts in the first. Gives 0
 /// if all registers, flags and the red zone have always been what they were.
 pub(crate) fn compute(shared: Shared) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! Kind: effect.
 
-use crate::sys::{blocked, wait};
+use crate::sys::{block, blocked, wait};
 use crux_script::{
     Arena, Block, BlockId, Call, DUMP_STUB_LEN, Detour, Expect, Linked, Purpose, ScriptId,
     arguments,
@@ -30,6 +30,12 @@ pub(crate) enum Death {
     Calls(usize),
     /// Likewise, instructions.
     Steps(usize),
+    /// The task goes on freely, and has raised the summons.
+    Answered,
+    /// Likewise, and its mask is back.
+    MaskBack,
+    /// Likewise, and its registers are back.
+    AllBack,
     /// The registers are back.
     RegistersBack,
     /// The script is gone.
@@ -38,10 +44,25 @@ pub(crate) enum Death {
     Done,
     /// It does not die: it detaches.
     Never,
+    /// It does not die, and waits for the summons.
+    NeverAndIsSummoned,
     /// It does not die, and asks twice.
     NeverAndAsksAgain,
     /// It does not die, and stops the task once more before it detaches.
     NeverButStops,
+}
+
+impl Death {
+    fn is_summoned(self) -> bool {
+        matches!(
+            self,
+            Self::Answered | Self::MaskBack | Self::AllBack | Self::NeverAndIsSummoned
+        )
+    }
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal as i32 - 1)
 }
 
 /// The script of a dump, and where its answers are.
@@ -155,7 +176,11 @@ impl Tracer {
             &questions.linked,
             questions.script,
         );
-        let detour = detour.unwrap();
+        let mut detour = detour.unwrap();
+        if death.is_summoned() {
+            detour = detour.summoned_by(bit(Signal::SIGUSR1), 0);
+            assert!(detour.has_summons());
+        }
         it.through(&detour, &questions, &at_death);
         if death == Death::NeverAndAsksAgain {
             it.through(&detour, &questions, &at_death);
@@ -178,11 +203,13 @@ impl Tracer {
         ptrace::setregs(self.pid, detour.registers()).unwrap();
         let now = match self.death {
             Death::Steps(count) => self.step(detour, count, at_death),
+            death if death.is_summoned() => self.summons(detour, at_death),
             _ => self.calls(detour, at_death),
         };
         self.answers(questions);
         ptrace::setregs(self.pid, detour.registers_after(&now)).unwrap();
         self.dies(Death::RegistersBack);
+        self.dies(Death::AllBack);
         self.write(linked.base(), &old);
         self.dies(Death::ScratchBack);
         self.write(detour.code_at(), &vec![0; detour.code().len()]);
@@ -208,6 +235,28 @@ impl Tracer {
             }
         }
         unreachable!()
+    }
+
+    /// To the stop that the task asks for itself, and, where that is not enough, from there to the last call.
+    fn summons(&self, detour: &Detour, at_death: &impl Fn()) -> user_regs_struct {
+        loop {
+            ptrace::cont(self.pid, None).unwrap();
+            let status = wait(self.pid);
+            assert!(matches!(status, WaitStatus::Stopped(..)), "{status:?}");
+            let now = ptrace::getregs(self.pid).unwrap();
+            if !detour.has_answered(&now) {
+                continue;
+            }
+            at_death();
+            self.dies(Death::Answered);
+            if !detour.ends_early() {
+                self.dies(Death::MaskBack);
+                return self.calls(detour, at_death);
+            }
+            block(self.pid, detour.mask());
+            self.dies(Death::MaskBack);
+            return now;
+        }
     }
 
     /// From instruction to instruction, until it is out of the stub.
