@@ -29,6 +29,10 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
                     stopped
                 });
                 channel.send(&answer.map_err(Refusal::from), &[])?;
+                // The others look at the mounts meanwhile.
+                if let Some(frozen) = &mut frozen {
+                    tasks::interview(frozen);
+                }
             }
             (Trace::Ipc, Some(_)) => {
                 let (IpcSight(seen), _) = channel.receive(bound(LARGE, 0))?;

@@ -8,8 +8,8 @@ use super::questions::{Answers, Questions};
 use super::target::Target;
 use crux_script::{DUMP_STUB_LEN, Detour, Linked, Purpose, Rseq};
 use crux_trace::{
-    Options, Registers, Resume, Running, Stop, Stopped, Tid, TraceError, Waited, read_memory,
-    write_memory,
+    Options, Queue, Registers, Resume, Running, Stop, Stopped, Tid, TraceError, Waited,
+    read_memory, write_memory,
 };
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,34 @@ pub enum AskError {
 #[derive(Debug)]
 pub(super) struct Room {
     code_at: u64,
+    code: Code,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Code {
+    Zeros,
+    /// That of an earlier thread, with what that needed to leave.
+    There,
+}
+
+/// Signals of a thread; bit 0 is signal 1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signals {
+    /// Those with a handler.
+    pub(super) handled: u64,
+    /// Those that wait.
+    pub(super) pending: u64,
+}
+
+/// A thread on its way through a script.
+#[derive(Debug)]
+pub(super) struct Asking {
+    running: Running,
+    detour: Detour,
+    linked: Linked,
+    /// What is in the place of the script.
+    before: Vec<u8>,
+    questions: Questions,
 }
 
 impl Room {
@@ -70,44 +98,75 @@ impl Room {
         match used + 8 <= code {
             true => Ok(Self {
                 code_at: end - PAGE as u64 + code as u64,
+                code: Code::Zeros,
             }),
             false => Err(AskError::NoRoom),
         }
     }
 
-    /// Asks. The thread is stopped before and after, with the registers that it had.
-    pub(super) fn ask(
-        &self,
+    /// Sends a stopped thread on its way. No other of this process may be.
+    pub(super) fn begin(
+        &mut self,
         thread: Stopped,
-        questions: &Questions,
-    ) -> Result<(Stopped, Answers), AskError> {
+        questions: Questions,
+        signals: Signals,
+    ) -> Result<Asking, AskError> {
         let registers = thread.registers()?;
-        let linked = link(questions, registers.rsp)?;
+        let linked = link(&questions, registers.rsp)?;
         let rseq = critical_section(&thread, &registers)?;
         let mask = thread.signal_mask()?;
-        let detour = Detour::new(
-            registers,
-            mask,
-            rseq,
-            self.code_at,
-            &linked,
-            questions.script,
-        )
-        .ok_or_else(|| AskError::Script("it is not there".into()))?;
+        let script = questions.script;
+        let detour = Detour::new(registers, mask, rseq, self.code_at, &linked, script)
+            .ok_or_else(|| AskError::Script("it is not there".into()))?
+            .summoned_by(signals.handled, signals.pending);
         let mut before = vec![0; linked.bytes().len()];
         let tid = thread.tid();
         read_memory(tid, linked.base(), &mut before)?;
-        thread.poke(self.code_at, &detour.code())?;
+        self.write(&thread, &detour.code())?;
         write_memory(tid, linked.base(), linked.bytes())?;
-        thread.set_options(Options::SYSCALL_GOOD)?;
+        if !detour.has_summons() {
+            thread.set_options(Options::SYSCALL_GOOD)?;
+        }
         thread.set_registers(&detour.registers())?;
-        let (thread, now) = go(thread, &detour)?;
-        thread.set_registers(&detour.registers_after(&now))?;
-        let mut after = vec![0; linked.bytes().len()];
-        read_memory(tid, linked.base(), &mut after)?;
-        write_memory(tid, linked.base(), &before)?;
-        thread.poke(self.code_at, &[0; DUMP_STUB_LEN])?;
-        let answers = questions.answers(&linked, &after);
+        let running = thread.resume(how(&detour), 0)?;
+        Ok(Asking {
+            running,
+            detour,
+            linked,
+            before,
+            questions,
+        })
+    }
+
+    /// Of what an earlier thread of the process has left, only that which was its own is replaced.
+    fn write(&mut self, thread: &Stopped, code: &[u8]) -> Result<(), TraceError> {
+        let from = match self.code {
+            Code::Zeros => 0,
+            Code::There => Detour::common_len(),
+        };
+        self.code = Code::There;
+        thread.poke(self.code_at + from as u64, &code[from..])
+    }
+
+    /// Puts the zeros back, when all threads of the process have answered.
+    pub(super) fn clear(self, thread: &Stopped) -> Result<(), AskError> {
+        match self.code {
+            Code::Zeros => Ok(()),
+            Code::There => Ok(thread.poke(self.code_at, &[0; DUMP_STUB_LEN])?),
+        }
+    }
+}
+
+impl Asking {
+    /// Waits for the answers. The thread is stopped as before, with the registers that it had.
+    pub(super) fn finish(self) -> Result<(Stopped, Answers), AskError> {
+        let (thread, now) = go(self.running, &self.detour)?;
+        thread.set_registers(&self.detour.registers_after(&now))?;
+        let (tid, base) = (thread.tid(), self.linked.base());
+        let mut after = vec![0; self.linked.bytes().len()];
+        read_memory(tid, base, &mut after)?;
+        write_memory(tid, base, &self.before)?;
+        let answers = self.questions.answers(&self.linked, &after);
         Ok((thread, answers.map_err(AskError::Unanswered)?))
     }
 }
@@ -152,22 +211,68 @@ fn link(questions: &Questions, stack_pointer: u64) -> Result<Linked, AskError> {
     Ok(check(Detour::scratch_below(stack_pointer, length))?.link())
 }
 
-/// Lets it go until it has left the last call.
-fn go(mut thread: Stopped, detour: &Detour) -> Result<(Stopped, Registers), AskError> {
-    let since = Instant::now();
-    let mut signal = 0;
-    loop {
-        thread = stopped(thread.resume(Resume::ToSyscall, signal)?, since)?;
-        signal = match thread.stop() {
-            Stop::Signal(signal) => signal,
-            _ => 0,
-        };
-        if thread.stop() == Stop::Syscall {
-            let now = thread.registers()?;
-            if detour.has_left(&now) {
-                return Ok((thread, now));
-            }
+/// How far a thread goes: to the signal that it raises itself, or from call to call.
+fn how(detour: &Detour) -> Resume {
+    match detour.has_summons() {
+        true => Resume::Continue,
+        false => Resume::ToSyscall,
+    }
+}
+
+fn ends_early(thread: &Stopped, detour: &Detour) -> Result<bool, TraceError> {
+    let mut failed = None;
+    let ends_early = detour.ends_early(|| match pending(thread) {
+        Ok(pending) => pending,
+        Err(error) => {
+            failed = Some(error);
+            !0
         }
+    });
+    failed.map_or(Ok(ends_early), Err)
+}
+
+/// Signals that wait for a thread or its process.
+fn pending(thread: &Stopped) -> Result<u64, TraceError> {
+    let both = [
+        thread.pending(Queue::Thread)?,
+        thread.pending(Queue::Process)?,
+    ];
+    let bits = both.iter().flatten().map(|info| info.signal() - 1);
+    let bits = bits.filter(|bit| (0..64).contains(bit));
+    Ok(bits.fold(0, |all, bit| all | 1 << bit))
+}
+
+/// Until its registers may be set again, and its mask is as it was.
+fn go(mut running: Running, detour: &Detour) -> Result<(Stopped, Registers), AskError> {
+    let since = Instant::now();
+    let mut how = how(detour);
+    loop {
+        let thread = stopped(running, since)?;
+        let mut signal = 0;
+        match thread.stop() {
+            Stop::Signal(taken) => {
+                let now = thread.registers()?;
+                match how == Resume::Continue && detour.has_answered(&now) {
+                    true if ends_early(&thread, detour)? => {
+                        thread.set_signal_mask(detour.mask())?;
+                        return Ok((thread, now));
+                    }
+                    true => {
+                        thread.set_options(Options::SYSCALL_GOOD)?;
+                        how = Resume::ToSyscall;
+                    }
+                    false => signal = taken,
+                }
+            }
+            Stop::Syscall => {
+                let now = thread.registers()?;
+                if detour.has_left(&now) {
+                    return Ok((thread, now));
+                }
+            }
+            _ => {}
+        }
+        running = thread.resume(how, signal)?;
     }
 }
 

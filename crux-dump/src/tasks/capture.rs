@@ -2,14 +2,16 @@
 //!
 //! Kind: effect. Everything that stands in the way is found before it fails.
 
-use super::ask::{AskError, Room};
+use super::ask::AskError;
 use super::files::{self, FilesError};
 use super::freeze::Frozen;
+use super::interview::{Conversation, Told, conversation};
 use super::ipc::{self, Ipc};
 use super::memory::{self, Known, MemoryError, PagesWriter, Space};
 use super::namespaces::{Homes, Namespaces};
+use super::proc_text::Status;
 use super::processes::Facts;
-use super::questions::{Answers, Questions, Subjects};
+use super::questions::Answers;
 use super::signals::queue;
 use super::target::Target;
 use super::threads::{self, About, ThreadError};
@@ -22,7 +24,7 @@ use crux_image::tasks::{
     AddressSpace, Clocks, IntervalTimer, PidNsIndex, Process, Socket, SpaceIndex, Tasks, Thread,
 };
 use crux_mount::sys::{NamespaceKind, SysError};
-use crux_trace::{Queue, Stop, Stopped};
+use crux_trace::{Queue, Stopped};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -101,8 +103,10 @@ pub fn capture(
     pages: File,
 ) -> Result<Captured, CaptureError> {
     let places = Places::new(surroundings.spaces).map_err(CaptureError::Places)?;
-    let mut obstacles = Vec::new();
-    let told = ask_all(frozen, &mut obstacles)?;
+    let Conversation {
+        told,
+        mut obstacles,
+    } = conversation(frozen)?;
     let mut objects = Objects::new(PagesWriter::new(pages));
     let first = frozen.targets.first().map_or(0, |first| first.pid);
     let segments = ipc::segments(&ipc, first, &mut objects, &mut obstacles)?;
@@ -175,94 +179,6 @@ pub fn capture(
         without_setgroups: surroundings.without_setgroups.to_vec(),
     };
     Ok(Captured { tasks, checksum })
-}
-
-/// What a process says of itself, and /proc.
-struct Told {
-    facts: Facts,
-    /// The signal that it is stopped by.
-    stopped: Option<i32>,
-    /// Of each thread; empty of a zombie, and where there is an obstacle.
-    answers: Vec<Answers>,
-}
-
-/// Asks every thread.
-fn ask_all(
-    frozen: &mut Frozen,
-    obstacles: &mut Vec<TaskObstacle>,
-) -> Result<Vec<Told>, CaptureError> {
-    let mut all = Vec::with_capacity(frozen.targets.len());
-    for (target, held) in frozen.targets.iter().zip(&mut frozen.held) {
-        let pid = target.pid;
-        let facts = Facts::read(target).map_err(|error| CaptureError::Process { pid, error })?;
-        let stopped = held.threads.first().and_then(|first| match first.stop() {
-            Stop::Group(signal) => Some(signal),
-            _ => None,
-        });
-        let answers = match can_be_asked(target, &held.threads, obstacles) {
-            true => ask(target, &mut held.threads, &facts)?,
-            false => Vec::new(),
-        };
-        all.push(Told {
-            facts,
-            stopped,
-            answers,
-        });
-    }
-    Ok(all)
-}
-
-/// Code of ours is for 64-bit tasks that may make system calls.
-fn can_be_asked(target: &Target, threads: &[Stopped], obstacles: &mut Vec<TaskObstacle>) -> bool {
-    let before = obstacles.len();
-    for thread in threads {
-        let tid = thread.tid().number();
-        let mut note = |what: String| {
-            obstacles.push(TaskObstacle {
-                pid: target.pid,
-                part: Part::Thread(tid),
-                cause: TaskCause::Other(what),
-            });
-        };
-        match threads::seccomp(target, tid) {
-            0 => {}
-            1 => note("it is in seccomp's strict mode, which cannot be dumped yet".into()),
-            _ => note("it has a seccomp filter, which cannot be dumped yet".into()),
-        }
-        if threads::is_32_bit(thread) {
-            note("it runs 32-bit code, which cannot be dumped".into());
-        }
-    }
-    obstacles.len() == before && !target.zombie
-}
-
-fn ask(
-    target: &Target,
-    threads: &mut Vec<Stopped>,
-    facts: &Facts,
-) -> Result<Vec<Answers>, CaptureError> {
-    let pid = target.pid;
-    let room = Room::find(target).map_err(|error| CaptureError::Ask {
-        pid,
-        tid: pid,
-        error,
-    })?;
-    let mut answers = Vec::with_capacity(threads.len());
-    let mut back = Vec::with_capacity(threads.len());
-    for (at, thread) in std::mem::take(threads).into_iter().enumerate() {
-        let tid = thread.tid().number();
-        let subjects = (at == 0).then_some(Subjects {
-            signals: facts.signals,
-            timers: &facts.timers,
-        });
-        let questions = Questions::new(format!("process {pid} thread {tid}"), subjects);
-        let asked = room.ask(thread, &questions);
-        let (thread, answer) = asked.map_err(|error| CaptureError::Ask { pid, tid, error })?;
-        back.push(thread);
-        answers.push(answer);
-    }
-    *threads = back;
-    Ok(answers)
 }
 
 /// Which of the record each process is in.
@@ -453,7 +369,7 @@ impl<'a> Recorder<'a> {
             outside: common.outside,
             clocks: &self.clocks,
         };
-        let threads = threads(about, held, told.answers, obstacles)?;
+        let threads = threads(about, held, &told.statuses, told.answers, obstacles)?;
         let shared = match held.first() {
             Some(first) => queue(first, Queue::Process).map_err(|error| CaptureError::Thread {
                 pid,
@@ -489,6 +405,7 @@ impl<'a> Recorder<'a> {
 fn threads(
     about: About<'_>,
     held: &[Stopped],
+    statuses: &[Status],
     answers: Vec<Answers>,
     obstacles: &mut Vec<TaskObstacle>,
 ) -> Result<Vec<(u32, Thread)>, CaptureError> {
@@ -498,9 +415,9 @@ fn threads(
         let thread = threads::zombie(about.target, about.outside).map_err(failed)?;
         return Ok(vec![(pid, thread)]);
     }
-    let both = held.iter().zip(answers);
-    both.map(|(thread, answers)| {
-        let found = threads::capture(about, thread, answers, obstacles);
+    let all = held.iter().zip(statuses).zip(answers);
+    all.map(|((thread, status), answers)| {
+        let found = threads::capture(about, thread, status, answers, obstacles);
         Ok((thread.tid().number(), found.map_err(failed)?))
     })
     .collect()

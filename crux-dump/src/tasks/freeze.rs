@@ -6,6 +6,8 @@
 //! RACE: until all threads of all of them are stopped, they make threads and processes,
 //! become other programs, and end. So everything is listed again until nothing is new.
 
+use super::capture::CaptureError;
+use super::interview::Conversation;
 use super::proc_text::{Stat, Status, read};
 use super::target::Target;
 use super::{Part, TaskCause, TaskObstacle};
@@ -74,6 +76,8 @@ pub struct Frozen {
     pub held: Vec<Held>,
     /// When the first was stopped.
     since: Instant,
+    /// What they have said, if they were asked already.
+    pub(super) told: Option<Result<Conversation, CaptureError>>,
 }
 
 /// Stops a process and its descendants.
@@ -109,6 +113,7 @@ pub fn freeze(pid: u32) -> Result<Frozen, FreezeError> {
         targets,
         held,
         since,
+        told: None,
     })
 }
 

@@ -34,7 +34,8 @@ pub(super) fn read_of_thread(
 }
 
 fn all(file: File, name: impl Fn() -> String) -> Result<Vec<u8>, SysError> {
-    let mut bytes = Vec::new();
+    // Most are shorter: one read for all, and one for the end.
+    let mut bytes = Vec::with_capacity(4096);
     file.take(LIMIT).read_to_end(&mut bytes).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         SysError::new(format!("read({:?})", name()), errno)

@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) timers: Vec<PosixTimerFacts>,
     /// Signals whose action may be another than the default.
     pub(super) signals: u64,
+    /// Those that have a handler.
+    pub(super) handled: u64,
     groups: Vec<u32>,
     sessions: Vec<u32>,
     /// In how many pid namespaces it has a number.
@@ -39,10 +41,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn read(target: &Target) -> Result<Self, SysError> {
+    /// `status` is that of the first thread, if it is known already.
+    pub(super) fn read(target: &Target, status: Option<&Status>) -> Result<Self, SysError> {
         let directory = &target.directory;
         let stat = Stat::read(directory.as_fd())?;
-        let status = Status::parse(&read(directory, "status")?);
+        let status = match status {
+            Some(known) => known.clone(),
+            None => Status::parse(&read(directory, "status")?),
+        };
         let number = |name: &'static str| {
             let text = read(directory, name)?;
             hexadecimal(&text).ok_or_else(|| odd(name))
@@ -72,6 +78,7 @@ impl Facts {
             cgroups: cgroups(target)?,
             timers,
             signals: set("SigCgt") | set("SigIgn") | SIGCHLD,
+            handled: status.set("SigCgt").unwrap_or(!0),
             levels: numbers("NSpid")?.len(),
             groups: numbers("NSpgid")?,
             sessions: numbers("NSsid")?,

@@ -49,11 +49,11 @@ pub(super) struct About<'a> {
 pub(super) fn capture(
     about: About<'_>,
     thread: &Stopped,
+    status: &Status,
     answers: Answers,
     obstacles: &mut Vec<TaskObstacle>,
 ) -> Result<Thread, ThreadError> {
     let tid = thread.tid().number();
-    let status = status(about.target, tid)?;
     let mut note = |what: String| {
         obstacles.push(TaskObstacle {
             pid: about.target.pid,
@@ -76,7 +76,7 @@ pub(super) fn capture(
                 .into(),
         ),
     }
-    let credentials = credentials(&status, about.ids, answers.securebits);
+    let credentials = credentials(status, about.ids, answers.securebits);
     let credentials = credentials.ok_or_else(|| odd("task/TID/status"))?;
     if credentials.is_none() {
         note("it has a user or group id that its user namespace does not map".into());
@@ -88,7 +88,7 @@ pub(super) fn capture(
         signature: it.signature,
     });
     Ok(Thread {
-        pids: pids(&status, about.outside).ok_or_else(|| odd("task/TID/status"))?,
+        pids: pids(status, about.outside).ok_or_else(|| odd("task/TID/status"))?,
         name: name(about.target, tid)?,
         interrupted,
         registers,
@@ -110,9 +110,8 @@ pub(super) fn capture(
 }
 
 /// Whether a thread may not make every system call: 0, 1 (strict) or 2 (a filter).
-pub(super) fn seccomp(target: &Target, tid: u32) -> u32 {
-    let status = status(target, tid).ok();
-    status.and_then(|it| it.number("Seccomp")).unwrap_or(0)
+pub(super) fn seccomp(status: &Status) -> u32 {
+    status.number("Seccomp").unwrap_or(0)
 }
 
 /// Whether its code, or its system calls, are of 32 bits.
@@ -155,7 +154,8 @@ pub(super) fn zombie(target: &Target, outside: usize) -> Result<Thread, ThreadEr
     })
 }
 
-fn status(target: &Target, tid: u32) -> Result<Status, SysError> {
+/// What /proc says of it in words.
+pub(super) fn status(target: &Target, tid: u32) -> Result<Status, SysError> {
     read_of_thread(target.directory.as_fd(), tid, "status").map(|text| Status::parse(&text))
 }
 

@@ -228,6 +228,12 @@ impl Detour {
         code
     }
 
+    /// What of [`Self::code`] is another for each task: all behind this is.
+    #[must_use]
+    pub fn common_len() -> usize {
+        offsets::DUMP_FRAME as usize
+    }
+
     /// With which rax, and where, the task goes on by itself.
     fn again(&self) -> (u64, u64) {
         let saved = &self.saved;
@@ -260,11 +266,12 @@ impl Detour {
     }
 
     /// Whether a tracer may set mask and registers when the task [has answered](Self::has_answered), and not only when
-    /// it has left. It dies between the two at the worst: then the stub goes on, and handlers of signals that have come
-    /// meanwhile run before it looks whether one has to end a call. Only a call that any handler ends would not notice.
+    /// it has left; `pending` are the signals that wait for it by then, in either queue. If it dies between the two, the stub
+    /// goes on, and handlers of signals that have come meanwhile run before it looks whether one has to end a
+    /// call. Only a call that any handler ends would not notice.
     #[must_use]
-    pub fn ends_early(&self) -> bool {
-        Doing::of(&self.saved) != Doing::CallUntilHandler
+    pub fn ends_early(&self, pending: impl FnOnce() -> u64) -> bool {
+        Doing::of(&self.saved) != Doing::CallUntilHandler || pending() & !self.mask == 0
     }
 
     /// Whether the task is at the exit of the stub's last call: its signals are as they were.

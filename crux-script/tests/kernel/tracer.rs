@@ -61,6 +61,17 @@ impl Death {
     }
 }
 
+/// Signals that wait for a process or its thread.
+fn pending(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let sets = status.lines().filter_map(|line| {
+        let (name, set) = line.split_once(":\t")?;
+        let wanted = ["SigPnd", "ShdPnd"].contains(&name);
+        u64::from_str_radix(set, 16).ok().filter(|_| wanted)
+    });
+    sets.fold(0, |all, set| all | set)
+}
+
 fn bit(signal: Signal) -> u64 {
     1 << (signal as i32 - 1)
 }
@@ -249,7 +260,7 @@ impl Tracer {
             }
             at_death();
             self.dies(Death::Answered);
-            if !detour.ends_early() {
+            if !detour.ends_early(|| pending(self.pid)) {
                 self.dies(Death::MaskBack);
                 return self.calls(detour, at_death);
             }

@@ -79,11 +79,13 @@ pub fn capture(
         return Ok(None);
     };
     let memory = Memory::new(pid, open(target, "mem").map_err(failed)?);
-    let mut pagemap = Pagemap::new(open(target, "pagemap").map_err(failed)?);
-    let mut own = Vec::new();
+    let whole = found.first().zip(found.last());
+    let whole = whole.map_or(0..0, |(first, last)| first.start..last.end);
+    let mut pagemap = Pagemap::new(open(target, "pagemap").map_err(failed)?, whole);
+    let (mut own, mut buffer) = (Vec::new(), Vec::new());
     for area in found.iter_mut().filter(|area| has_pages(area)) {
         let ranges = pagemap.own(area.start..area.end).map_err(failed)?;
-        copy(&memory, area, &ranges, known.parent, objects)?;
+        copy(&memory, area, &ranges, known.parent, objects, &mut buffer)?;
         own.extend(ranges);
     }
     let record = AddressSpace {
@@ -116,14 +118,17 @@ fn copy(
     ranges: &[Range<u64>],
     parent: Option<&Space>,
     objects: &mut Objects,
+    buffer: &mut Vec<u8>,
 ) -> Result<(), MemoryError> {
     let zeros = match area.backing {
         Backing::Anonymous => Zeros::LeaveOut,
         _ => Zeros::Keep,
     };
-    let mut buffer = vec![0; CHUNK];
     for piece in ranges.iter().cloned().flat_map(pieces) {
-        let bytes = &mut buffer[..(piece.end - piece.start) as usize];
+        let length = (piece.end - piece.start) as usize;
+        // It grows to what is needed: most processes have little.
+        buffer.resize(buffer.len().max(length), 0);
+        let bytes = &mut buffer[..length];
         memory.read(piece.start, bytes)?;
         let shared = parent.map_or(Ok(Vec::new()), |parent| parent.same(&piece, bytes, zeros))?;
         let mut at = piece.start;
@@ -243,7 +248,7 @@ fn open(target: &Target, name: &'static str) -> Result<File, SysError> {
 fn read(target: &Target, name: &'static str) -> Result<Vec<u8>, SysError> {
     // The kernel's own limit of mappings, 2^16 by default, times what smaps says of one.
     const LIMIT: u64 = 1 << 30;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(64 << 10);
     let read = open(target, name)?.take(LIMIT).read_to_end(&mut bytes);
     read.map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);

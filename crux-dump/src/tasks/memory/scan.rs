@@ -24,25 +24,44 @@ const REGIONS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Pagemap {
     file: File,
-    scans: bool,
+    whole: Range<u64>,
+    scanned: Scanned,
+}
+
+#[derive(Debug)]
+enum Scanned {
+    NotYet,
+    /// What all areas have, by address.
+    All(Vec<Range<u64>>),
+    /// The kernel does not.
+    Never,
 }
 
 impl Pagemap {
-    pub(super) fn new(file: File) -> Self {
-        Self { file, scans: true }
+    /// `whole` is all that will be asked for.
+    pub(super) fn new(file: File, whole: Range<u64>) -> Self {
+        Self {
+            file,
+            whole,
+            scanned: Scanned::NotYet,
+        }
     }
 
     /// The ranges of `area` with pages of its own, by address, joined where they touch.
     pub(super) fn own(&mut self, area: Range<u64>) -> Result<Vec<Range<u64>>, SysError> {
-        if self.scans {
-            match self.scan(area.clone()) {
+        if let Scanned::NotYet = self.scanned {
+            self.scanned = match self.scan(self.whole.clone()) {
+                Ok(found) => Scanned::All(found),
                 Err(error) if matches!(error.errno(), Errno::NOTTY | Errno::NOSYS) => {
-                    self.scans = false;
+                    Scanned::Never
                 }
-                other => return other,
-            }
+                Err(error) => return Err(error),
+            };
         }
-        self.read(area)
+        match &self.scanned {
+            Scanned::All(found) => Ok(within(found, &area)),
+            _ => self.read(area),
+        }
     }
 
     fn scan(&self, area: Range<u64>) -> Result<Vec<Range<u64>>, SysError> {
@@ -87,6 +106,15 @@ impl Pagemap {
     }
 }
 
+/// The parts of ranges, which are ordered, that are in an area.
+fn within(ranges: &[Range<u64>], area: &Range<u64>) -> Vec<Range<u64>> {
+    let first = ranges.partition_point(|range| range.end <= area.start);
+    let inside = ranges[first..].iter();
+    let inside = inside.take_while(|range| range.start < area.end);
+    let cut = |range: &Range<u64>| range.start.max(area.start)..range.end.min(area.end);
+    inside.map(cut).collect()
+}
+
 fn push(found: &mut Vec<Range<u64>>, range: Range<u64>) {
     match found.last_mut() {
         Some(last) if last.end == range.start => last.end = range.end,
@@ -109,7 +137,7 @@ mod tests {
         for page in [0, 1, 5, 40, 41, 63] {
             memory[first + page * PAGE_SIZE as usize] = 1;
         }
-        let pagemap = Pagemap::new(File::open("/proc/self/pagemap").unwrap());
+        let pagemap = Pagemap::new(File::open("/proc/self/pagemap").unwrap(), 0..0);
         let area = start..start + pages as u64;
         let entries = pagemap.read(area.clone()).unwrap();
         assert!(!entries.is_empty());
@@ -117,5 +145,13 @@ mod tests {
             assert_eq!(pagemap.scan(area).unwrap(), entries);
         }
         assert_eq!(memory.iter().filter(|byte| **byte == 1).count(), 6);
+    }
+    #[test]
+    fn an_area_has_its_part_of_what_was_found() {
+        let found = [0x1000..0x3000, 0x5000..0x9000];
+        let of = |area| within(&found, &area);
+        assert_eq!(of(0x2000..0x6000), [0x2000..0x3000, 0x5000..0x6000]);
+        assert_eq!(of(0x3000..0x5000), []);
+        assert_eq!(of(0x6000..0x7000), [0x6000..0x7000; 1]);
     }
 }
