@@ -76,6 +76,10 @@ survive! {
     root_threads_survive "threads";
     root_unix_pairs_survive "unix-pairs";
     root_unix_sockets_keep_their_settings "unix-settings";
+    root_unix_sockets_with_names_survive "unix-streams";
+    root_unix_datagrams_survive "unix-datagrams";
+    root_descriptors_on_their_way_survive "unix-descriptors";
+    root_who_has_sent_a_message_is_kept "unix-credentials";
     root_namespaces_of_single_processes_survive "namespaces";
     root_a_time_namespace_survives "time-namespace";
     root_nested_user_namespaces_survive "user-namespaces";

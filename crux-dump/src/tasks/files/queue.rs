@@ -2,6 +2,9 @@
 //!
 //! Kind: effect.
 //!
+//! KERNEL: of a stream one look goes on until the end of a piece that brings descriptors, and does not tell
+//! where that piece begins: they come with the first byte that was seen.
+//!
 //! RACE: to see what is behind the first message its peek offset is moved (`SO_PEEK_OFF`) and put back. If the
 //! dumper dies in between, a task that itself looks without taking sees later messages first.
 
@@ -54,36 +57,11 @@ fn all(
             return Err(SysError::new("recvmsg(MSG_PEEK)", Errno::MSGSIZE));
         }
         let length = peeked.length;
-        // Descriptors come with the byte that they were sent with, and whatever stands before it.
-        let before = match kind {
-            SocketKind::Stream if !peeked.files.is_empty() => {
-                first_with_files(socket, offset, length, buffer)?
-            }
-            _ => 0,
-        };
-        // What was found in between has been overwritten.
-        let data = match before {
-            0 if kind != SocketKind::Stream || peeked.files.is_empty() => buffer[..length].to_vec(),
-            _ => {
-                sys::set_peek_offset(socket, offset)?;
-                let again = sys::peek(socket, buffer)?;
-                buffer[..again.length].to_vec()
-            }
-        };
-        let (plain, rest) = data.split_at(before);
-        if !plain.is_empty() {
-            found.push(Waiting {
-                data: plain.to_vec(),
-                files: Vec::new(),
-                credentials: peeked.credentials,
-                sender: None,
-            });
-        }
         found.push(Waiting {
-            data: rest.to_vec(),
+            data: buffer[..length].to_vec(),
             files: peeked.files,
             credentials: peeked.credentials,
-            sender: sender(&peeked.sender),
+            sender: path_of(&peeked.sender),
         });
         offset += length as i32;
         sys::set_peek_offset(socket, offset)?;
@@ -119,30 +97,6 @@ fn has_ended(socket: BorrowedFd<'_>) -> Result<bool, SysError> {
     };
     poll(&mut fds, Some(&now)).map_err(|errno| SysError::new("poll(socket)", errno))?;
     Ok(fds[0].revents().contains(PollFlags::RDHUP))
-}
-
-/// How many of `length` bytes come before the first that brings descriptors.
-fn first_with_files(
-    socket: BorrowedFd<'_>,
-    offset: i32,
-    length: usize,
-    buffer: &mut [u8],
-) -> Result<usize, SysError> {
-    let (mut without, mut with) = (0, length);
-    while without + 1 < with {
-        let middle = without.midpoint(with);
-        sys::set_peek_offset(socket, offset)?;
-        match sys::peek(socket, &mut buffer[..middle])?.files.is_empty() {
-            true => without = middle,
-            false => with = middle,
-        }
-    }
-    Ok(with - 1)
-}
-
-/// Without the family; none of one that has no name.
-fn sender(address: &[u8]) -> Option<Vec<u8>> {
-    path_of(address)
 }
 
 /// `sun_path` of an address: without the NUL at its end, or abstract; none where it is empty.
@@ -186,6 +140,27 @@ mod tests {
         assert!(look(two.as_fd(), SocketKind::Stream).unwrap().is_empty());
         drop(one);
         assert!(look(two.as_fd(), SocketKind::Stream).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_piece_ends_behind_what_brings_descriptors() {
+        use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+        let (mut one, two) = UnixStream::pair().unwrap();
+        one.write_all(b"head").unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let mut space = [std::mem::MaybeUninit::uninit(); 64];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let files = [file.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&files)));
+        let data = [std::io::IoSlice::new(b"body")];
+        sendmsg(&one, &data, &mut control, SendFlags::empty()).unwrap();
+        one.write_all(b"tail").unwrap();
+        let found = look(two.as_fd(), SocketKind::Stream).unwrap();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|it| (it.data.as_slice(), it.files.len()))
+            .collect();
+        assert_eq!(shown, [(&b"headbody"[..], 1), (b"tail", 0)]);
     }
 
     #[test]

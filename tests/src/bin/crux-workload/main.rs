@@ -11,6 +11,8 @@ mod files;
 mod identity;
 mod ipc;
 mod memory;
+mod messages;
+mod named;
 mod namespaces;
 mod processor;
 mod signals;
@@ -65,6 +67,10 @@ const SCENARIOS: &[Scenario] = &[
     ("processor", processor::registers),
     ("unix-pairs", sockets::pairs),
     ("unix-settings", sockets::settings),
+    ("unix-streams", named::streams),
+    ("unix-datagrams", named::datagrams),
+    ("unix-descriptors", messages::descriptors),
+    ("unix-credentials", messages::credentials),
     ("processes-of-crowd", crowd::processes),
     ("threads-of-crowd", crowd::threads),
     ("memory-of-crowd", crowd::memory),

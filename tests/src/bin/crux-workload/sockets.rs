@@ -10,11 +10,11 @@ use nix::sys::socket::{
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
-fn pair(kind: SockType) -> (OwnedFd, OwnedFd) {
+pub(crate) fn pair(kind: SockType) -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).expect("socketpair")
 }
 
-fn tell(to: &impl AsFd, words: &str) {
+pub(crate) fn tell(to: &impl AsFd, words: &str) {
     let sent = send(
         to.as_fd().as_raw_fd(),
         words.as_bytes(),
@@ -23,7 +23,7 @@ fn tell(to: &impl AsFd, words: &str) {
     assert_eq!(sent, Ok(words.len()), "send");
 }
 
-fn hear(from: &impl AsFd, flags: MsgFlags) -> String {
+pub(crate) fn hear(from: &impl AsFd, flags: MsgFlags) -> String {
     let mut buffer = [0; 256];
     match recv(from.as_fd().as_raw_fd(), &mut buffer, flags) {
         Ok(length) => String::from_utf8_lossy(&buffer[..length]).into_owned(),
@@ -31,7 +31,7 @@ fn hear(from: &impl AsFd, flags: MsgFlags) -> String {
     }
 }
 
-const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
+pub(crate) const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
 /// Ends of pairs with data in them, in this process and in a child.
 pub(crate) fn pairs() -> Verify {

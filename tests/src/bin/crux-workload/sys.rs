@@ -353,3 +353,9 @@ pub(crate) fn seconds(clock: i32) -> i64 {
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec
 }
+
+/// A descriptor that a call has just given, by its number.
+pub(crate) fn own(number: i32) -> std::os::fd::OwnedFd {
+    // SAFETY: the callers have it from the kernel, and nobody else owns it.
+    unsafe { std::os::fd::FromRawFd::from_raw_fd(number) }
+}

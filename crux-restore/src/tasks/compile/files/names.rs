@@ -12,10 +12,12 @@ pub(super) struct Named {
     directory: LineId,
     name: BlockId,
     removed: bool,
+    /// The root to go back to, where the name is one of another directory.
+    back: Option<u32>,
 }
 
 impl Compiler<'_> {
-    /// Binds a socket; what it is bound to, if that is a file.
+    /// Binds a socket; what it is bound to, if that is a file. Until it is left, its name leads there.
     pub(super) fn bind(
         &mut self,
         at: ProcessIndex,
@@ -31,7 +33,7 @@ impl Compiler<'_> {
             self.call(at, bind);
             return None;
         };
-        let named = self.make_way(at, process, file)?;
+        let mut named = self.make_way(at, process, file)?;
         let elsewhere = self.places.path(&file.base).is_none_or(|it| !it.is_root());
         if elsewhere {
             let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
@@ -47,7 +49,7 @@ impl Compiler<'_> {
         self.call(at, bind);
         if elsewhere {
             let (_, root) = self.numbers.namespace(file.base.namespace);
-            self.enter(at, root.into());
+            named.back = Some(root);
         }
         self.attributes(at, &named, file);
         Some(named)
@@ -77,6 +79,7 @@ impl Compiler<'_> {
             directory,
             name,
             removed,
+            back: None,
         })
     }
 
@@ -98,6 +101,9 @@ impl Compiler<'_> {
 
     /// When all have come who need the name to come.
     pub(super) fn leave(&mut self, at: ProcessIndex, named: Named) {
+        if let Some(root) = named.back {
+            self.enter(at, root.into());
+        }
         if named.removed {
             let unlink =
                 Call::new(libc::SYS_unlinkat).with(arguments![named.directory, named.name]);
