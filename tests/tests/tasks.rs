@@ -55,6 +55,7 @@ survive! {
     root_copied_memory_survives "copy-on-write";
     root_open_files_survive "files";
     root_pipes_survive "pipes";
+    root_fifos_survive "fifos";
     root_counters_of_events_survive "eventfd";
     root_files_of_signals_survive "signalfd";
     root_files_of_timers_survive "timerfd";

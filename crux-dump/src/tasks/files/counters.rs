@@ -90,7 +90,9 @@ fn timer(target: &Target, seen: &Seen) -> Result<Option<TimerFile>, SysError> {
     let Some(mut timer) = parse_timer(&text) else {
         return Ok(None);
     };
-    timer.deadline = clock(clock_of(timer.clock)).saturating_add(timer.remaining);
+    // The end of all time, as systemd sets it, and a moment between two looks at the clock.
+    let deadline = clock(clock_of(timer.clock)).saturating_add(timer.remaining);
+    timer.deadline = deadline.min(i64::MAX as u64);
     Ok(Some(timer))
 }
 

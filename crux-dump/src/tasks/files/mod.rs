@@ -386,6 +386,11 @@ impl Collector<'_> {
         match seen.kind() {
             _ if !self.mounts.has(seen.info.mount) => Ok(self.outside(target, seen)),
             Some(FileKind::Regular) if seen.stat.st_nlink == 0 => self.unlinked(target, seen),
+            Some(FileKind::Fifo) if pipes::has_data(target, seen).map_err(failed)? => {
+                let what = "is a fifo with data in it, which cannot be dumped yet";
+                self.refuse(target, seen, TaskCause::Other(what.to_owned()));
+                Ok(nothing(seen, FileKind::Fifo))
+            }
             Some(kind) if seen.path.starts_with(b"/") => Ok(self.path(target, seen, kind)),
             _ => Ok(self.outside(target, seen)),
         }

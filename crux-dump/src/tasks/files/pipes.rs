@@ -2,10 +2,10 @@
 //!
 //! Kind: effect. Data is copied by tee(2), which takes nothing out.
 
-use super::FilesError;
+use super::{FilesError, Seen};
 use crate::sys::pipe_bytes;
 use crate::tasks::Target;
-use crux_image::tasks::{Pipe, PipeEnd};
+use crux_image::tasks::{FileAccess, Pipe, PipeEnd};
 use crux_mount::sys::SysError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, openat};
@@ -15,6 +15,15 @@ use rustix::pipe::{
 };
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::os::fd::{AsFd as _, OwnedFd};
+
+/// Whether somebody has written what nobody has read yet into a fifo with a name.
+pub(super) fn has_data(target: &Target, seen: &Seen) -> Result<bool, SysError> {
+    if seen.info.access == FileAccess::Path {
+        return Ok(false);
+    }
+    let fifo = duplicate(target, seen.number)?;
+    Ok(pipe_bytes(fifo.as_fd())? > 0)
+}
 
 /// A descriptor of ours for what a process has open.
 pub(super) fn duplicate(target: &Target, descriptor: u32) -> Result<OwnedFd, SysError> {

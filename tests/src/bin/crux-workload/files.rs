@@ -56,6 +56,32 @@ pub(crate) fn regular() -> Verify {
     })
 }
 
+/// A fifo with a name: both ends at once, one that reads and one that writes.
+pub(crate) fn fifos() -> Verify {
+    let (path, mode) = ("/tmp/fifo", nix::sys::stat::Mode::from_bits_truncate(0o600));
+    nix::unistd::mkfifo(path, mode).expect("mkfifo");
+    let open = |flags: OFlag| {
+        let opened = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
+        File::from(opened.expect("open"))
+    };
+    let both = open(OFlag::O_RDWR | OFlag::O_NONBLOCK);
+    let (mut reads, mut writes) = (open(OFlag::O_RDONLY), open(OFlag::O_WRONLY));
+    let flags = |file: &File| fcntl(file, FcntlArg::F_GETFL).unwrap_or(0);
+    let before = [flags(&both), flags(&reads), flags(&writes)];
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        let after = [flags(&both), flags(&reads), flags(&writes)];
+        wrong.extend(same("flags", after, before));
+        let mut byte = [0];
+        let sent = writes
+            .write_all(b"x")
+            .and_then(|()| reads.read_exact(&mut byte));
+        wrong.extend(sent.err().map(|error| format!("through the fifo: {error}")));
+        wrong.extend(same("the byte", byte, *b"x"));
+        wrong
+    })
+}
+
 fn on_exec(file: &impl AsFd) -> bool {
     let flags = fcntl(file, FcntlArg::F_GETFD).unwrap_or(0);
     flags & FdFlag::FD_CLOEXEC.bits() != 0

@@ -41,6 +41,7 @@ const SCENARIOS: &[Scenario] = &[
     ("copy-on-write", memory::copied),
     ("files", files::regular),
     ("pipes", files::pipes),
+    ("fifos", files::fifos),
     ("eventfd", events::counters),
     ("signalfd", events::signals),
     ("timerfd", events::timers),

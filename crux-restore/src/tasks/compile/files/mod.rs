@@ -7,6 +7,7 @@ mod components;
 mod counters;
 mod directories;
 mod epoll;
+mod fifos;
 mod memory;
 mod names;
 mod openers;

@@ -47,10 +47,7 @@ impl Compiler<'_> {
         kind: FileKind,
     ) {
         if kind == FileKind::Fifo && file.access != FileAccess::Path {
-            self.refuse(
-                process,
-                format!("the fifo \"{}\" cannot be opened yet", location.path),
-            );
+            self.open_fifo(at, process, index, file, location);
             return;
         }
         let flags = access(file.access) | flags(&file.flags) | libc::O_CLOEXEC | libc::O_NOCTTY;
