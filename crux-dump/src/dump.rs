@@ -8,10 +8,10 @@ use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::judge::Policy;
 use crate::roles::message::{
-    Answer, Ask, Doubt, Finished, Fit, LARGE, Order, Refusal, SEGMENTS, SMALL, Stopped, TEXT,
-    Trace, bound, printable,
+    Answer, Ask, Doubt, Filtered, Finished, Fit, LARGE, Order, Refusal, SEGMENTS, SMALL, Stopped,
+    TEXT, Trace, bound, printable,
 };
-use crate::roles::{collector, encoder, spec, tracer};
+use crate::roles::{collector, encoder, reader, spec, tracer};
 use crate::tasks::Release;
 use crate::{collect, privilege, report};
 use crux_image::directory::Partial;
@@ -125,6 +125,8 @@ struct Roles {
     encoder: Role,
     /// None where no tasks are dumped.
     tracer: Option<Role>,
+    /// Likewise; none any more when the filters of all tasks are known.
+    reader: Option<Role>,
 }
 
 /// A turn that led to nothing.
@@ -163,7 +165,14 @@ impl Roles {
                     })?)
                 }
             },
+            reader: match options.mounts_only {
+                true => None,
+                false => Some(start(spec::reader(patience), reader::work)?),
+            },
         };
+        if let Some(reader) = &mut roles.reader {
+            reader.ready().or_exit(Exit::Undone)?;
+        }
         if let Some(tracer) = &mut roles.tracer {
             tracer.ready().or_exit(Exit::Undone)?;
         }
@@ -178,14 +187,7 @@ impl Roles {
 
     /// From the first look to the last record, and again while tables change.
     fn dump(&mut self, options: &Options, void: Option<&OwnedFd>) -> Result<Dumped, Failure> {
-        let stopped = match &mut self.tracer {
-            None => Stopped::NONE,
-            Some(tracer) => {
-                tracer.send(&Trace::Freeze, &[]).or_exit(Exit::Undone)?;
-                let answer = tracer.receive::<Answer<Stopped>>(bound(SMALL, 0));
-                answer.or_exit(Exit::Undone)?.0.map_err(Failure::from)?
-            }
-        };
+        let stopped = self.freeze(options)?;
         for _ in 0..TRIES {
             match self.try_to_dump(options, void, stopped) {
                 Ok(dumped) => return Ok(dumped),
@@ -195,6 +197,45 @@ impl Roles {
         }
         let error = crate::collect::DumpError::Changing(options.pid());
         Err(Failure::new(error.exit(), error))
+    }
+
+    /// Stops all tasks. The filters of theirs that are not known are read while they run, and stay what they are.
+    fn freeze(&mut self, options: &Options) -> Result<Stopped, Failure> {
+        for _ in 0..TRIES {
+            let Some(tracer) = &mut self.tracer else {
+                return Ok(Stopped::NONE);
+            };
+            tracer.send(&Trace::Freeze, &[]).or_exit(Exit::Undone)?;
+            let answer = tracer.receive::<Answer<Stopped>>(bound(SMALL, 0));
+            let stopped = answer.or_exit(Exit::Undone)?.0.map_err(Failure::from)?;
+            tracer.send(&Trace::Filtered, &[]).or_exit(Exit::Undone)?;
+            let answer = tracer.receive::<Answer<Filtered>>(bound(SMALL, 0));
+            let filtered = answer.or_exit(Exit::Undone)?.0.map_err(Failure::from)?;
+            if filtered.0.is_empty() {
+                if let Some(reader) = self.reader.take() {
+                    reader.end();
+                }
+                return Ok(stopped);
+            }
+            self.release(Release::Run)?;
+            self.read_filters(&filtered)?;
+        }
+        let pid = options.pid();
+        let what = format!("dump process {pid}: its tasks keep changing their seccomp filters");
+        Err(Failure::new(Exit::Undone, what))
+    }
+
+    fn read_filters(&mut self, filtered: &Filtered) -> Result<(), Failure> {
+        let (Some(tracer), Some(reader)) = (&mut self.tracer, &mut self.reader) else {
+            return Ok(());
+        };
+        reader.send(filtered, &[]).or_exit(Exit::Undone)?;
+        let answer = reader.receive::<Answer<()>>(bound(SMALL, 0));
+        answer.or_exit(Exit::Undone)?.0.map_err(Failure::from)?;
+        let seen = reader.receive_bytes(bound(LARGE, 0));
+        let seen = seen.or_exit(Exit::Undone)?;
+        tracer.send(&Trace::Filters, &[]).or_exit(Exit::Undone)?;
+        tracer.send_bytes(&seen).or_exit(Exit::Undone)
     }
 
     fn try_to_dump(

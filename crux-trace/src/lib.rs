@@ -21,6 +21,6 @@ pub use memory::{Memory, read_memory, write_memory};
 pub use options::Options;
 pub use pidfd::Pidfd;
 pub use running::{Running, Waited, wait_any};
-pub use state::{Queue, Registers, RseqConfiguration, SIGINFO_BYTES, SigInfo};
+pub use state::{InstalledFilter, Queue, Registers, RseqConfiguration, SIGINFO_BYTES, SigInfo};
 pub use stop::{Ended, Stop, Tid};
 pub use stopped::{Resume, Stopped};

@@ -41,3 +41,12 @@ pub struct RseqConfiguration {
     /// The signature.
     pub signature: u32,
 }
+
+/// A seccomp filter of a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledFilter {
+    /// `SECCOMP_FILTER_FLAG_LOG`.
+    pub log: bool,
+    /// `struct sock_filter` each.
+    pub program: Vec<[u8; 8]>,
+}

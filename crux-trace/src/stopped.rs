@@ -5,7 +5,7 @@
 
 use crate::error::named;
 use crate::running::Running;
-use crate::state::{Queue, Registers, RseqConfiguration, SIGINFO_BYTES, SigInfo};
+use crate::state::{InstalledFilter, Queue, Registers, RseqConfiguration, SIGINFO_BYTES, SigInfo};
 use crate::stop::{Stop, Tid};
 use crate::sys;
 use crate::{Options, TraceError};
@@ -166,6 +166,22 @@ impl Stopped {
         let found = sys::rseq(self.tid.0);
         let found = self.ask("PTRACE_GET_RSEQ_CONFIGURATION", found)?;
         Ok(Some(found).filter(|it| it.address != 0))
+    }
+
+    /// One of its seccomp filters, 0 the oldest; none where there are not as many. For a tracer that has
+    /// `CAP_SYS_ADMIN`, and no filter itself.
+    pub fn seccomp_filter(&self, index: u64) -> Result<Option<InstalledFilter>, TraceError> {
+        const LOG: u64 = 2;
+        let program = match sys::seccomp_filter(self.tid.0, index) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => self.ask("PTRACE_SECCOMP_GET_FILTER", other)?,
+        };
+        let flags = sys::seccomp_flags(self.tid.0, index);
+        let flags = self.ask("PTRACE_SECCOMP_GET_METADATA", flags)?;
+        Ok(Some(InstalledFilter {
+            log: flags & LOG != 0,
+            program,
+        }))
     }
 
     fn ask<T>(&self, request: &str, result: Result<T, Errno>) -> Result<T, TraceError> {

@@ -15,6 +15,8 @@ const NT_PRSTATUS: usize = 1;
 const NT_X86_XSTATE: usize = 0x202;
 /// `linux/ptrace.h`.
 const PTRACE_GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
+const PTRACE_SECCOMP_GET_METADATA: u32 = 0x420d;
 const PTRACE_PEEKSIGINFO_SHARED: u32 = 1;
 /// A first guess at the size of an xsave area: with AMX it is 11 KiB.
 const XSTATE_GUESS: usize = 12 << 10;
@@ -178,6 +180,37 @@ pub(crate) fn peek_signals(
     // SAFETY: `arguments` is a local that the kernel reads; `data` has room for the `nr` structs that it
     // may write, and is borrowed for the call.
     answer(unsafe { libc::ptrace(libc::PTRACE_PEEKSIGINFO, tid, address, data) })
+}
+
+/// Instructions of a filter of a thread (`BPF_MAXINSNS` at most), the oldest filter is 0.
+pub(crate) fn seccomp_filter(tid: i32, index: u64) -> Result<Vec<[u8; 8]>, Errno> {
+    let address = index as usize as *mut c_void;
+    // SAFETY: without a place for them the kernel only counts the instructions.
+    let count = answer(unsafe {
+        libc::ptrace(
+            PTRACE_SECCOMP_GET_FILTER,
+            tid,
+            address,
+            null_mut::<c_void>(),
+        )
+    })?;
+    let mut program = vec![[0_u8; 8]; count];
+    let data = program.as_mut_ptr().cast::<c_void>();
+    // SAFETY: `data` has room for `count` instructions of 8 bytes; the filter is that of a stopped thread, which
+    // adds none.
+    answer(unsafe { libc::ptrace(PTRACE_SECCOMP_GET_FILTER, tid, address, data) })?;
+    Ok(program)
+}
+
+/// `SECCOMP_FILTER_FLAG_*` with which a filter was installed.
+pub(crate) fn seccomp_flags(tid: i32, index: u64) -> Result<u64, Errno> {
+    // struct seccomp_metadata: which filter; its flags.
+    let mut metadata = [index, 0_u64];
+    let size = size_of_val(&metadata) as *mut c_void;
+    let data = metadata.as_mut_ptr().cast::<c_void>();
+    // SAFETY: `data` points to a local of the size that is given, which the kernel reads and writes.
+    answer(unsafe { libc::ptrace(PTRACE_SECCOMP_GET_METADATA, tid, size, data) })?;
+    Ok(metadata[1])
 }
 
 pub(crate) fn signal_info(tid: i32) -> Result<SigInfo, Errno> {

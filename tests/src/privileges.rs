@@ -56,12 +56,14 @@ impl Document {
         let row = rows.into_iter().find(|row| row[0] == role);
         let row = row.with_context(|| format!("no row {role}"))?;
         let filtered = row[2] == "filter";
+        // The bounding set of a role that executes nothing goes as well.
+        let dropped = filtered || row[2].contains("bounding set dropped");
         for (set, wanted) in [
             ("CapEff", kept),
             ("CapPrm", kept),
             ("CapInh", 0),
             ("CapAmb", 0),
-            ("CapBnd", if filtered { kept } else { whole }),
+            ("CapBnd", if dropped { kept } else { whole }),
         ] {
             let found = sight.capabilities(set)?;
             ensure!(

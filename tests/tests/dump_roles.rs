@@ -30,6 +30,7 @@ fn the_document_lists_the_capabilities_of_each_role_of_a_dump() {
         ("supervisor", spec::SUPERVISOR),
         ("collector", spec::COLLECTOR),
         ("tracer", spec::TRACER),
+        ("reader", spec::READER),
         ("encoder", spec::ENCODER),
     ];
     for (role, list) in lists {

@@ -41,6 +41,7 @@ fn root_each_live_role_of_a_dump_of_tasks_holds_what_the_document_says() {
             ("crux-collector", "collector", spec::COLLECTOR),
             ("crux-encoder", "encoder", spec::ENCODER),
             ("crux-tracer", "tracer", spec::TRACER),
+            ("crux-reader", "reader", spec::READER),
             ("crux-dump", "supervisor", spec::SUPERVISOR),
         ] {
             let sights = traced.sights.iter().filter(|sight| sight.name == name);

@@ -74,6 +74,7 @@ survive! {
     root_semaphores_survive "semaphores";
     root_message_queues_survive "message-queues";
     root_segments_survive "segments";
+    root_seccomp_filters_survive "seccomp-filters";
     root_threads_survive "threads";
     root_unix_pairs_survive "unix-pairs";
     root_unix_sockets_keep_their_settings "unix-settings";

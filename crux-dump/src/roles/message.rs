@@ -10,6 +10,7 @@ use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, SeenQueue, Wis
 use crate::tasks::{CaptureError, FreezeError, Release, TaskObstacle};
 use crux_image::contents::Section;
 use crux_image::mounts::{IdMap, Lock, OriginIndex, UserNamespace, UserNsIndex};
+use crux_image::tasks::SeccompFilter;
 use crux_mount::ids::{Device, MountId};
 use crux_mount::mountinfo::Entry;
 use crux_role::Bound;
@@ -60,6 +61,10 @@ pub(crate) enum Trace {
     Freeze,
     /// [`IpcSight`] follows, and the segments of shared memory come along. There is no answer.
     Ipc,
+    /// It answers with [`Filtered`].
+    Filtered,
+    /// [`SeenFilters`] follow. There is no answer.
+    Filters,
     /// [`Tables`] follow, and the member for memory comes along: it answers,
     /// [`Captured`](crate::tasks::Captured) follows.
     Capture,
@@ -83,6 +88,14 @@ impl Stopped {
         microseconds: 0,
     };
 }
+
+/// From the tracer to the reader: threads whose seccomp filters are to be read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Filtered(pub Vec<u32>);
+
+/// From the reader to the tracer: what they are.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SeenFilters(pub Vec<(u32, Vec<SeccompFilter>)>);
 
 /// What the encoder is told.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -255,6 +268,21 @@ impl Refusal {
             obstacles: obstacles.iter().map(told).collect(),
             doubt,
         }
+    }
+}
+
+impl Refusal {
+    /// Filters that cannot be read.
+    pub(crate) fn of_filters(tid: u32, error: &TraceError) -> Self {
+        let message =
+            format!("read the seccomp filters of thread {tid}: {error}; this needs CAP_SYS_ADMIN");
+        Self::of_tasks(Exit::Lacking, message, &[], Doubt::None)
+    }
+
+    /// Whether there are any cannot be told.
+    pub(crate) fn of_status(error: crux_mount::sys::SysError) -> Self {
+        let message = format!("see which tasks have seccomp filters: {error}");
+        Self::of_tasks(Exit::Undone, message, &[], Doubt::None)
     }
 }
 

@@ -8,5 +8,6 @@
 pub(crate) mod collector;
 pub(crate) mod encoder;
 pub mod message;
+pub(crate) mod reader;
 pub mod spec;
 pub(crate) mod tracer;

@@ -29,6 +29,8 @@ pub const TRACER: &[Capability] = &[
     CAP_SYS_ADMIN,
     CAP_NET_ADMIN,
 ];
+/// What the reader of seccomp filters keeps.
+pub const READER: &[Capability] = &[CAP_SYS_ADMIN, CAP_SYS_PTRACE];
 /// What the encoder keeps.
 pub const ENCODER: &[Capability] = &[];
 /// What the supervisor keeps once the others are there.
@@ -64,6 +66,19 @@ pub(crate) fn tracer(patience: Duration) -> Result<Spec, FilterError> {
         files: Files::Unlimited,
         patience,
     })
+}
+
+/// The reader. KERNEL: who has a filter reads nobody's.
+pub(crate) fn reader(patience: Duration) -> Spec {
+    Spec {
+        name: "reader",
+        keep: READER,
+        bounding: Bounding::Dropped,
+        filter: None,
+        stdio: Stdio::Errors,
+        files: Files::Unlimited,
+        patience,
+    }
 }
 
 /// The encoder, which makes files in this directory alone.

@@ -5,9 +5,10 @@
 
 use super::encoder;
 use super::message::{
-    Answer, IpcSight, LARGE, Refusal, SEGMENTS, SMALL, Stopped, Tables, Trace, bound,
+    Answer, Filtered, IpcSight, LARGE, Refusal, SEGMENTS, SMALL, SeenFilters, Stopped, Tables,
+    Trace, bound,
 };
-use crate::tasks::{self, Captured, Frozen, Ipc, Surroundings};
+use crate::tasks::{self, Captured, Filters, Frozen, Ipc, Surroundings};
 use crux_role::{Channel, ChannelError};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -16,6 +17,7 @@ use std::os::fd::OwnedFd;
 pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
     let mut frozen = None;
     let mut ipc = Ipc::default();
+    let mut filters = Filters::default();
     loop {
         let (ask, files) = channel.receive::<Trace>(bound(SMALL, SEGMENTS))?;
         match (ask, &mut frozen) {
@@ -29,17 +31,28 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
                     stopped
                 });
                 channel.send(&answer.map_err(Refusal::from), &[])?;
-                // The others look at the mounts meanwhile.
-                if let Some(frozen) = &mut frozen {
-                    tasks::interview(frozen);
-                }
             }
             (Trace::Ipc, Some(_)) => {
                 let (IpcSight(seen), _) = channel.receive(bound(LARGE, 0))?;
                 ipc = Ipc { seen, files };
             }
+            (Trace::Filtered, Some(frozen)) => {
+                let unknown = filters.unknown(frozen);
+                let all_known = matches!(&unknown, Ok(unknown) if unknown.is_empty());
+                let unknown = unknown.map(Filtered);
+                channel.send(&unknown.map_err(Refusal::of_status), &[])?;
+                // The others look at the mounts meanwhile.
+                if all_known {
+                    tasks::interview(frozen, &filters);
+                }
+            }
+            (Trace::Filters, None) => {
+                let (SeenFilters(seen), _) = channel.receive(bound(LARGE, 0))?;
+                filters.learn(seen);
+            }
             (Trace::Capture, Some(frozen)) => {
-                capture(frozen, std::mem::take(&mut ipc), files, channel)?;
+                let ipc = std::mem::take(&mut ipc);
+                capture(frozen, ipc, &filters, files, channel)?;
             }
             (Trace::Release(how), held) => {
                 let Some(frozen) = held.take() else {
@@ -48,7 +61,8 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
                 let time = frozen.release(how).map(|time| time.as_micros() as u64);
                 channel.send(&time.map_err(Refusal::from), &[])?;
             }
-            (Trace::Freeze, Some(_)) | (Trace::Capture | Trace::Ipc, None) => {
+            (Trace::Freeze | Trace::Filters, Some(_))
+            | (Trace::Capture | Trace::Ipc | Trace::Filtered, None) => {
                 return Err(ChannelError::Malformed);
             }
         }
@@ -58,12 +72,13 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
 fn capture(
     frozen: &mut Frozen,
     ipc: Ipc,
+    filters: &Filters,
     files: Vec<OwnedFd>,
     channel: &Channel,
 ) -> Result<(), ChannelError> {
     let (tables, _) = channel.receive::<Tables>(bound(LARGE, 0))?;
     let pages = files.into_iter().next().ok_or(ChannelError::Malformed)?;
-    match record(frozen, tables, ipc, pages.into()) {
+    match record(frozen, tables, ipc, filters, pages.into()) {
         Err(refusal) => channel.send(&Answer::<()>::Err(refusal), &[]),
         Ok(captured) => {
             channel.send(&Answer::Ok(()), &[])?;
@@ -76,6 +91,7 @@ fn record(
     frozen: &mut Frozen,
     mut tables: Tables,
     ipc: Ipc,
+    filters: &Filters,
     pages: File,
 ) -> Result<Captured, Refusal> {
     let user_ids = std::mem::take(&mut tables.user_ids);
@@ -87,5 +103,5 @@ fn record(
         user_ids: &user_ids,
         without_setgroups: &without_setgroups,
     };
-    Ok(tasks::capture(frozen, &surroundings, ipc, pages)?)
+    Ok(tasks::capture(frozen, &surroundings, ipc, filters, pages)?)
 }

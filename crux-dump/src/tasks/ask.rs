@@ -6,6 +6,7 @@
 
 use super::questions::{Answers, Questions};
 use super::target::Target;
+use crux_image::tasks::FilteredCall;
 use crux_script::{DUMP_STUB_LEN, Detour, Linked, Purpose, Rseq};
 use crux_trace::{
     Options, Queue, Registers, Resume, Running, Stop, Stopped, Tid, TraceError, Waited,
@@ -16,6 +17,19 @@ use std::time::{Duration, Instant};
 /// A script makes some ten calls, none of which sleeps.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAGE: usize = 4096;
+/// What the stub itself calls, before the questions and behind them.
+pub(super) const STUB_CALLS: [FilteredCall; 2] = [
+    FilteredCall {
+        number: libc::SYS_rt_sigprocmask as u32,
+        instruction: 0,
+        arguments: [libc::SIG_SETMASK as u64, 0, 0, 8, 0, 0],
+    },
+    FilteredCall {
+        number: libc::SYS_ppoll as u32,
+        instruction: 0,
+        arguments: [0, 0, 0, 0, 8, 0],
+    },
+];
 
 /// Why a task did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use super::signals::queue;
 use super::target::Target;
 use super::threads::{self, About, ThreadError};
 use super::users::Ids;
-use super::{Distinct, Objects, Part, Places, Shared, TaskCause, TaskObstacle};
+use super::{Distinct, Filters, Objects, Part, Places, Shared, TaskCause, TaskObstacle};
 use crate::judge::{Obstacle, SeenNamespace};
 use crate::sys;
 use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
@@ -100,13 +100,14 @@ pub fn capture(
     frozen: &mut Frozen,
     surroundings: &Surroundings<'_>,
     ipc: Ipc,
+    filters: &Filters,
     pages: File,
 ) -> Result<Captured, CaptureError> {
     let places = Places::new(surroundings.spaces).map_err(CaptureError::Places)?;
     let Conversation {
         told,
         mut obstacles,
-    } = conversation(frozen)?;
+    } = conversation(frozen, filters)?;
     let mut objects = Objects::new(PagesWriter::new(pages));
     let first = frozen.targets.first().map_or(0, |first| first.pid);
     let segments = ipc::segments(&ipc, first, &mut objects, &mut obstacles)?;
@@ -140,6 +141,9 @@ pub fn capture(
         let threads = &frozen.held[at].threads;
         processes.push(recorder.process(target, threads, told, common, &mut obstacles)?);
     }
+    let seccomp_chains = filters.complete(frozen, &mut processes, &mut obstacles);
+    let seccomp_chains =
+        seccomp_chains.map_err(|error| CaptureError::Process { pid: first, error })?;
     let context = ipc::Context {
         targets: &frozen.targets,
         namespaces: &recorder.namespaces,
@@ -177,6 +181,7 @@ pub fn capture(
         ipc_contents,
         sockets,
         without_setgroups: surroundings.without_setgroups.to_vec(),
+        seccomp_chains,
     };
     Ok(Captured { tasks, checksum })
 }

@@ -324,6 +324,36 @@ enum Stuck {
     Call(TraceError),
 }
 
+/// Stops one thread, if it is there: for who detaches it again at once.
+pub(crate) fn stop_one(tid: Tid) -> Result<Option<Stopped>, FreezeError> {
+    let pid = tid.number();
+    let failed = |error| FreezeError::Trace { pid, error };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(directory) = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let running = Running::seize(tid, Options::NONE).and_then(|running| {
+        running.interrupt()?;
+        Ok(running)
+    });
+    let running = match running {
+        Err(error) if error.is_gone() => return Ok(None),
+        other => other.map_err(|error| FreezeError::Forbidden { pid, error })?,
+    };
+    match settled(running, directory.as_fd()) {
+        Ok(Some(stopped)) => match super::calls::resume_quietly(&stopped) {
+            Err(error) if error.is_gone() => Ok(None),
+            other => other.map(|()| Some(stopped)).map_err(failed),
+        },
+        Ok(None) => Ok(None),
+        Err(Stuck::Asleep(_)) => Err(failed(TraceError {
+            call: format!("ptrace(PTRACE_INTERRUPT, {pid})"),
+            errno: Errno::TIMEDOUT,
+        })),
+        Err(Stuck::Call(error)) => Err(failed(error)),
+    }
+}
+
 /// Waits for the stop of an interrupt. Signals that are under way are delivered
 /// first: their handlers do not run before the thread goes on.
 fn settled(mut running: Running, process: BorrowedFd<'_>) -> Result<Option<Stopped>, Stuck> {

@@ -11,7 +11,7 @@ use super::processes::Facts;
 use super::questions::{Answers, Questions, Subjects};
 use super::target::Target;
 use super::threads;
-use super::{Part, TaskCause, TaskObstacle};
+use super::{Filters, Part, TaskCause, TaskObstacle};
 use crux_trace::{Stop, Stopped};
 use std::collections::VecDeque;
 use std::vec;
@@ -40,27 +40,29 @@ pub(super) struct Told {
 }
 
 /// Asks every thread now, while others look at the mounts: [`capture`](super::capture) has the answers then.
-pub fn interview(frozen: &mut Frozen) {
-    frozen.told = Some(ask_all(frozen));
+pub fn interview(frozen: &mut Frozen, filters: &Filters) {
+    frozen.told = Some(ask_all(frozen, filters));
 }
 
 /// The answers, of now or of before.
-pub(super) fn conversation(frozen: &mut Frozen) -> Result<Conversation, CaptureError> {
+pub(super) fn conversation(
+    frozen: &mut Frozen,
+    filters: &Filters,
+) -> Result<Conversation, CaptureError> {
     match frozen.told.take() {
         Some(told) => told,
-        None => ask_all(frozen),
+        None => ask_all(frozen, filters),
     }
 }
 
-fn ask_all(frozen: &mut Frozen) -> Result<Conversation, CaptureError> {
+fn ask_all(frozen: &mut Frozen, filters: &Filters) -> Result<Conversation, CaptureError> {
     let mut all: Vec<Told> = Vec::with_capacity(frozen.targets.len());
     let mut obstacles = Vec::new();
     let mut under_way = VecDeque::new();
     for (at, target) in frozen.targets.iter().enumerate() {
         let held = &mut frozen.held[at];
         let told = look(target, held)?;
-        let may = can_be_asked(target, &held.threads, &told.statuses, &mut obstacles);
-        if may {
+        if can_be_asked(target, &held.threads, &told, filters, &mut obstacles)? {
             let threads = std::mem::take(&mut held.threads);
             under_way.push_back(Interview::begin(at, target, threads, &told)?);
         }
@@ -101,11 +103,12 @@ fn look(target: &Target, held: &Held) -> Result<Told, CaptureError> {
 fn can_be_asked(
     target: &Target,
     threads: &[Stopped],
-    statuses: &[Status],
+    told: &Told,
+    filters: &Filters,
     obstacles: &mut Vec<TaskObstacle>,
-) -> bool {
+) -> Result<bool, CaptureError> {
     let before = obstacles.len();
-    for (thread, status) in threads.iter().zip(statuses) {
+    for (at, (thread, status)) in threads.iter().zip(&told.statuses).enumerate() {
         let tid = thread.tid().number();
         let mut note = |what: String| {
             obstacles.push(TaskObstacle {
@@ -114,16 +117,27 @@ fn can_be_asked(
                 cause: TaskCause::Other(what),
             });
         };
-        match threads::seccomp(status) {
-            0 => {}
-            1 => note("it is in seccomp's strict mode, which cannot be dumped yet".into()),
-            _ => note("it has a seccomp filter, which cannot be dumped yet".into()),
-        }
+        let all = || questions(target.pid, tid, at == 0, told);
+        let seccomp = filters.stand_in_the_way(target, tid, status, all);
+        let seccomp = seccomp.map_err(|error| CaptureError::Process {
+            pid: target.pid,
+            error,
+        })?;
+        seccomp.into_iter().for_each(&mut note);
         if threads::is_32_bit(thread) {
             note("it runs 32-bit code, which cannot be dumped".into());
         }
     }
-    obstacles.len() == before && !target.zombie
+    Ok(obstacles.len() == before && !target.zombie)
+}
+
+/// What is asked of a thread, and of the first one besides.
+fn questions(pid: u32, tid: u32, is_first: bool, told: &Told) -> Questions {
+    let subjects = is_first.then_some(Subjects {
+        signals: told.facts.signals,
+        timers: &told.facts.timers,
+    });
+    Questions::new(format!("process {pid} thread {tid}"), subjects)
 }
 
 /// One process: a thread is on its way, others have been there, the rest waits.
@@ -172,11 +186,7 @@ impl Interview {
             return Ok(());
         };
         let (pid, tid) = (self.pid, thread.tid().number());
-        let subjects = self.back.is_empty().then_some(Subjects {
-            signals: told.facts.signals,
-            timers: &told.facts.timers,
-        });
-        let questions = Questions::new(format!("process {pid} thread {tid}"), subjects);
+        let questions = questions(pid, tid, self.back.is_empty(), told);
         let status = told.statuses.get(self.back.len());
         let pending = |name| status.and_then(|it| it.set(name)).unwrap_or(!0);
         let signals = Signals {

@@ -10,7 +10,7 @@ use crate::mounts::Mounts;
 use crate::path::Escaped;
 use crate::tasks::{
     AddressSpace, Area, Backing, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, PipeEnd,
-    Process, ProcessIndex, ProcessState, SharedMemoryKind, Sharing, Tasks,
+    Process, ProcessIndex, ProcessState, SeccompState, SharedMemoryKind, Sharing, Tasks,
 };
 use serde::Serialize;
 use std::fmt::Write;
@@ -50,6 +50,7 @@ struct ThreadRecord {
     name: String,
     blocked: String,
     pending: usize,
+    seccomp_filters: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -160,8 +161,12 @@ pub fn one_task(tasks: &Tasks, mounts: &Mounts, pid: u32) -> Option<String> {
         field(name, &value.unwrap_or_default());
     }
     for thread in &record.threads {
+        let filters = match thread.seccomp_filters {
+            0 => String::new(),
+            count => format!(", {}", words::count(count, "seccomp filter")),
+        };
         let what = format!(
-            "{} {}, blocked {}, {} pending",
+            "{} {}, blocked {}, {} pending{filters}",
             thread.pids[0], thread.name, thread.blocked, thread.pending
         );
         field("thread", &what);
@@ -248,7 +253,7 @@ impl View<'_> {
             umask: fs.map(|fs| fs.umask),
             uids: leader.map(|it| it.credentials.uids).unwrap_or_default(),
             gids: leader.map(|it| it.credentials.gids).unwrap_or_default(),
-            threads: process.threads.iter().map(thread).collect(),
+            threads: process.threads.iter().map(|it| thread(tasks, it)).collect(),
             memory: space.map(|space| self.areas(space)).unwrap_or_default(),
             files: descriptors
                 .iter()
@@ -335,12 +340,16 @@ impl View<'_> {
     }
 }
 
-fn thread(thread: &crate::tasks::Thread) -> ThreadRecord {
+fn thread(tasks: &Tasks, thread: &crate::tasks::Thread) -> ThreadRecord {
     ThreadRecord {
         pids: thread.pids.clone(),
         name: Escaped(&thread.name).to_string(),
         blocked: format!("{:016x}", thread.mask),
         pending: thread.pending.len(),
+        seccomp_filters: match thread.seccomp {
+            SeccompState::Off => 0,
+            SeccompState::Filters(at) => tasks.seccomp_chains[at.at()].filters.len(),
+        },
     }
 }
 

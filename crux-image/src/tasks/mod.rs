@@ -18,6 +18,7 @@ mod ipc;
 mod memory;
 mod namespaces;
 mod process;
+mod seccomp;
 mod socket;
 mod socket_options;
 mod thread;
@@ -45,6 +46,7 @@ pub use namespaces::{
     UtsNamespace,
 };
 pub use process::{Limit, Process, ProcessState, SignalAction, SignalInfo};
+pub use seccomp::{FilterInstruction, FilteredCall, SeccompChain, SeccompFilter};
 pub use socket::{Socket, SocketFamily, SocketKind, SocketOption, SocketState};
 pub use socket_options::{
     KnownOption, SO_BINDTODEVICE, SO_PASSCRED, SO_PEEK_OFF, SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS,
@@ -124,6 +126,11 @@ index!(
     TimeNsIndex
 );
 
+index!(
+    /// A position in [`Tasks::seccomp_chains`].
+    SeccompIndex
+);
+
 /// The processes of one container, and all that they share.
 ///
 /// User and mount namespaces are those of the record of mounts
@@ -167,6 +174,8 @@ pub struct Tasks {
     pub sockets: Vec<Socket>,
     /// User namespaces in which setgroups(2) is denied (`/proc/PID/setgroups`).
     pub without_setgroups: Vec<UserNsIndex>,
+    /// Filters of system calls: each chain once.
+    pub seccomp_chains: Vec<SeccompChain>,
 }
 
 impl Tasks {

@@ -2,7 +2,7 @@
 //!
 //! Kind: pure.
 
-use super::SignalInfo;
+use super::{SeccompIndex, SignalInfo};
 use serde::{Deserialize, Serialize};
 
 /// A thread.
@@ -184,4 +184,6 @@ pub struct Scheduling {
 pub enum SeccompState {
     /// No filter.
     Off,
+    /// These.
+    Filters(SeccompIndex),
 }

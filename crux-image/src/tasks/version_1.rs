@@ -51,6 +51,7 @@ impl From<TasksVersion1> for Tasks {
             ipc_contents: Vec::new(),
             sockets: Vec::new(),
             without_setgroups: Vec::new(),
+            seccomp_chains: Vec::new(),
         }
     }
 }

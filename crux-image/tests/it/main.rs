@@ -8,6 +8,7 @@ mod hostile;
 mod ipc;
 mod property;
 mod scale;
+mod seccomp;
 mod task_record;
 mod tasks;
 mod viewer;

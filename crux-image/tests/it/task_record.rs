@@ -185,5 +185,6 @@ pub(crate) fn record() -> Tasks {
         ipc_contents: Vec::new(),
         sockets: Vec::new(),
         without_setgroups: Vec::new(),
+        seccomp_chains: Vec::new(),
     }
 }

@@ -174,6 +174,8 @@ pub fn tracer_filter() -> Filter {
         libc::SYS_openat,
         libc::SYS_pipe2,
         libc::SYS_pread64,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
         libc::SYS_ptrace,
         libc::SYS_pwrite64,
         libc::SYS_wait4,

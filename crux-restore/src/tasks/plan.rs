@@ -11,7 +11,7 @@
 //! [`FINISHED`]; what remains is in [`Finish`], and is done from outside when all have come there.
 
 use crux_image::mounts::{IdRange, NamespaceIndex, UserNsIndex};
-use crux_image::tasks::{Interrupted, ProcessIndex, ProcessState, Registers};
+use crux_image::tasks::{FilterInstruction, Interrupted, ProcessIndex, ProcessState, Registers};
 use crux_script::{Arena, ScriptId, Tag};
 use serde::{Deserialize, Serialize};
 
@@ -140,8 +140,36 @@ pub struct Finish {
     pub xstate: Vec<u8>,
     /// Blocked signals.
     pub mask: u64,
+    /// Its filters of system calls.
+    pub seccomp: Option<PlannedSeccomp>,
     /// The call that it was in, where that does not go on by its registers alone.
     pub interrupted: Interrupted,
+}
+
+/// The filters of a thread, and how they are installed when it has nothing else to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedSeccomp {
+    /// The oldest first.
+    pub filters: Vec<PlannedFilter>,
+    /// Where an instruction `syscall` is that stays.
+    pub instruction: u64,
+    /// Memory of its own that is lent for a moment.
+    pub scratch: u64,
+    /// How much.
+    pub length: u64,
+    /// Its effective, permitted and inheritable capabilities, where it has more until then.
+    pub sets: Option<[u64; 3]>,
+}
+
+/// A filter, and the call that installs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFilter {
+    /// seccomp(2) or prctl(2).
+    pub number: u32,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+    /// The program.
+    pub program: Vec<FilterInstruction>,
 }
 
 /// A process of the record.

@@ -141,6 +141,7 @@ fn born(linked: &Linked) -> (Pid, Gate, OwnedFd) {
 
 fn ending(letter: u8, stub: &crux_trace::Registers, xstate: Vec<u8>) -> Finish {
     Finish {
+        seccomp: None,
         registers: Registers {
             rbx: letter.into(),
             rip: CODE,

@@ -3,7 +3,9 @@
 //! Kind: pure. Only what is certain: numbers, threads, masks, actions, capabilities, and
 //! which addresses are mapped how. The texts are of tasks that an image made: no line is trusted.
 
-use crux_image::tasks::{Area, Process, ProcessIndex, ProcessState, Protection, Sharing, Tasks};
+use crux_image::tasks::{
+    Area, Process, ProcessIndex, ProcessState, Protection, SeccompState, Sharing, Tasks,
+};
 use std::collections::BTreeMap;
 
 /// What differs, in words. `texts` are `maps` and `status` of each process, in its order.
@@ -24,7 +26,7 @@ pub(crate) fn differences(
         }
         let mut differs = match found.get(&ProcessIndex::from(at)) {
             Some([maps, status]) => {
-                let mut differs = status_differs(process, status);
+                let mut differs = status_differs(tasks, process, status);
                 differs.extend(maps_differ(tasks, process, maps));
                 differs
             }
@@ -47,7 +49,7 @@ fn fields(text: &[u8]) -> BTreeMap<&str, Vec<&str>> {
         .collect()
 }
 
-fn status_differs(process: &Process, text: &[u8]) -> Vec<String> {
+fn status_differs(tasks: &Tasks, process: &Process, text: &[u8]) -> Vec<String> {
     let fields = fields(text);
     let mut differs = Vec::new();
     let mut compare = |key: &str, wanted: Vec<String>| {
@@ -75,7 +77,15 @@ fn status_differs(process: &Process, text: &[u8]) -> Vec<String> {
         "NoNewPrivs",
         vec![u8::from(credentials.no_new_privs).to_string()],
     );
-    compare("Seccomp", vec!["0".to_owned()]);
+    let (seccomp, filters) = match leader.seccomp {
+        SeccompState::Off => (0, 0),
+        SeccompState::Filters(index) => {
+            let chain = tasks.seccomp_chains.get(index.at());
+            (2, chain.map_or(0, |chain| chain.filters.len()))
+        }
+    };
+    compare("Seccomp", vec![seccomp.to_string()]);
+    compare("Seccomp_filters", vec![filters.to_string()]);
     let capabilities = &credentials.capabilities;
     compare("CapInh", set(capabilities.inheritable));
     compare("CapPrm", set(capabilities.permitted));

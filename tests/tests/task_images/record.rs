@@ -332,6 +332,7 @@ pub(crate) fn record() -> Result<Tasks> {
         ipc_contents: Vec::new(),
         sockets: Vec::new(),
         without_setgroups: Vec::new(),
+        seccomp_chains: Vec::new(),
     })
 }
 

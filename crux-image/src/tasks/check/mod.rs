@@ -9,6 +9,7 @@ mod ipc;
 mod memory;
 mod processes;
 mod rule;
+mod seccomp;
 mod sockets;
 
 pub use rule::{TasksError, TasksPlace, TasksRule};
@@ -31,7 +32,8 @@ impl Tasks {
         memory::check(self, mounts)?;
         files::check(self, mounts)?;
         ipc::check(self)?;
-        sockets::check(self, mounts)
+        sockets::check(self, mounts)?;
+        seccomp::check(self)
     }
 
     fn check_counts(&self) -> Result<(), TasksError> {

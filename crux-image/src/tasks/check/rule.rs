@@ -32,6 +32,7 @@ pub enum TasksPlace {
     Fs(usize),
     Namespace(&'static str, usize),
     Ipc(usize),
+    Seccomp(usize),
 }
 
 impl fmt::Display for TasksPlace {
@@ -50,6 +51,7 @@ impl fmt::Display for TasksPlace {
             Self::Socket(at) => write!(f, "socket {at}"),
             Self::Fs(at) => write!(f, "root and working directory {at}"),
             Self::Namespace(kind, at) => write!(f, "{kind} namespace {at}"),
+            Self::Seccomp(at) => write!(f, "seccomp filters {at}"),
             Self::Ipc(at) => write!(f, "contents of IPC namespaces {at}"),
         }
     }
@@ -144,6 +146,8 @@ pub enum TasksRule {
     Twice(&'static str),
     #[error("the type of a message is not positive")]
     Message,
+    #[error("a program is not one that the kernel takes as a seccomp filter")]
+    Filter,
     #[error("a segment is no shared memory of System V")]
     Segment,
 }

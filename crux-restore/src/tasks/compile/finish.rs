@@ -36,6 +36,7 @@ pub(super) fn finish(thread: &Thread) -> (Finish, Option<u64>) {
         registers,
         xstate: thread.xstate.clone(),
         mask: thread.mask,
+        seccomp: None,
         interrupted,
     };
     (finish, wait)

@@ -30,6 +30,7 @@ mod origins;
 mod pages;
 mod places;
 mod ranges;
+mod seccomp;
 mod settings;
 mod stopped;
 mod taken;

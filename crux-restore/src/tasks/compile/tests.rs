@@ -314,6 +314,7 @@ pub(super) fn record() -> Tasks {
         ipc_contents: Vec::new(),
         sockets: Vec::new(),
         without_setgroups: Vec::new(),
+        seccomp_chains: Vec::new(),
     }
 }
 

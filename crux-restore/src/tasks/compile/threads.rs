@@ -78,7 +78,8 @@ impl Compiler<'_> {
         self.alternate_stack(script, thread);
         self.scheduling(script, thread);
         self.queued(script, process, thread);
-        self.credentials(script, process, &thread.credentials);
+        let credentials = super::seccomp::for_now(thread);
+        self.credentials(script, process, &credentials);
         self.after_credentials(script, process, thread);
     }
 
@@ -171,7 +172,8 @@ impl Compiler<'_> {
                 "it continues a wait, and the image does not say in which call; dump it anew";
             self.refuse(process, what);
         }
-        let (finish, wait) = super::finish::finish(thread);
+        let (mut finish, wait) = super::finish::finish(thread);
+        finish.seccomp = self.seccomp(process, thread);
         if let Some(remaining) = wait {
             self.arena.stop(script, WAITS);
             let (seconds, rest) = (remaining / 1_000_000_000, remaining % 1_000_000_000);

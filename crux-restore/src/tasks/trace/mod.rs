@@ -8,6 +8,7 @@ mod error;
 mod follow;
 mod remote;
 mod run;
+mod seccomp;
 mod settings;
 mod stopped;
 mod thread;

@@ -4,6 +4,7 @@
 
 use super::error::TaskError;
 use super::remote::{Remote, accepted, call, interrupted_call, settle, stop_process};
+use super::seccomp;
 use crate::tasks::plan::Finish;
 use crux_image::tasks::Interrupted;
 use crux_script::Errno;
@@ -43,8 +44,18 @@ pub(crate) fn finish(
         Interrupted::Timed { .. } => wait_anew(name, task)?,
     };
     let task = match unmapped {
-        Some(extent) => unmap(name, task, &stub, extent, leaving)?,
+        Some(extent) => unmap(name, task, &stub, extent)?,
         None => task,
+    };
+    // A filter sees every call from here on.
+    let task = match &finish.seccomp {
+        Some(planned) => seccomp::install(name, task, &stub, planned)?,
+        None => task,
+    };
+    let task = match (unmapped.is_some() || finish.seccomp.is_some(), leaving) {
+        (false, _) => task,
+        (true, Leaving::Running) => settle(name, task)?,
+        (true, Leaving::Stopped(signal)) => stop_process(name, task, signal)?,
     };
     task.set_xstate(&finish.xstate)?;
     task.set_registers(&registers(finish, answer))?;
@@ -57,15 +68,10 @@ fn unmap(
     task: Stopped,
     stub: &Registers,
     extent: Extent,
-    leaving: Leaving,
 ) -> Result<Stopped, TaskError> {
     let what = format!("munmap({:#x}, {})", extent.base, extent.length);
     let done = call(name, task, stub, munmap(extent))?;
-    let task = accepted(name, &what, done)?;
-    match leaving {
-        Leaving::Running => settle(name, task),
-        Leaving::Stopped(signal) => stop_process(name, task, signal),
-    }
+    accepted(name, &what, done)
 }
 
 fn munmap(extent: Extent) -> Remote {

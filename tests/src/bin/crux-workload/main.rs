@@ -15,6 +15,7 @@ mod messages;
 mod named;
 mod namespaces;
 mod processor;
+mod seccomp;
 mod signals;
 mod sockets;
 mod stopped;
@@ -65,6 +66,10 @@ const SCENARIOS: &[Scenario] = &[
     ("message-queues", ipc::messages),
     ("segments", ipc::segments),
     ("user-namespaces", users::nested),
+    ("seccomp-filters", seccomp::filters),
+    ("seccomp-listener", seccomp::listener),
+    ("seccomp-silent", seccomp::silent),
+    ("seccomp-strict", seccomp::strict),
     ("processor", processor::registers),
     ("unix-pairs", sockets::pairs),
     ("unix-settings", sockets::settings),
