@@ -50,6 +50,17 @@ fn root_python_survives() {
 }
 
 #[test]
+fn root_go_survives() {
+    let made = compiled(|directory| {
+        let mut go = Command::new("go");
+        go.arg("build").arg("-o").arg(directory.join("counting"));
+        go.arg(format!("{PROGRAMS}/counting.go"));
+        go
+    });
+    survives(&["/compiled/counting"], &[(made.path(), COMPILED)]);
+}
+
+#[test]
 fn root_java_survives() {
     let made = compiled(|directory| {
         let mut javac = Command::new("javac");
@@ -82,4 +93,15 @@ fn root_java_survives() {
         ],
         &brings,
     );
+}
+
+#[test]
+fn root_node_survives() {
+    survives(&["/usr/bin/node", "/programs/counting.js"], &[]);
+}
+
+/// A server, with clients.
+#[test]
+fn root_redis_survives() {
+    survives(&["/usr/bin/python3", "/programs/keeping.py"], &[]);
 }

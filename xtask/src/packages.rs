@@ -36,6 +36,9 @@ pub(crate) const CONTAINERS: &[Package] = &[
     package("runc", &["/usr/sbin/runc", "/usr/bin/runc"]),
     package("python3", &["/usr/bin/python3"]),
     package("default-jdk-headless", &["/usr/bin/javac"]),
+    package("golang-go", &["/usr/bin/go"]),
+    package("nodejs", &["/usr/bin/node"]),
+    package("redis-server", &["/usr/bin/redis-server"]),
 ];
 
 /// What the files of a virtual machine are made with.

@@ -4,6 +4,9 @@
 
 use super::{Verify, same, sys};
 use nix::libc;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +22,7 @@ const fn wait(name: &'static str, call: fn(Duration) -> i32, gives: i32) -> Wait
     Wait { name, call, gives }
 }
 
-const WAITS: [Wait; 11] = [
+const WAITS: [Wait; 13] = [
     wait("poll", poll, 0),
     wait("poll of syscall(2)", raw_poll, 0),
     wait("select", select, 0),
@@ -31,6 +34,8 @@ const WAITS: [Wait; 11] = [
     wait("clock_nanosleep", clock_nanosleep, 0),
     wait("an absolute clock_nanosleep", sleep_until, 0),
     wait("rt_sigtimedwait", sigtimedwait, libc::EAGAIN),
+    wait("epoll_wait", epoll_wait, 0),
+    wait("read from a socket with a limit", socket, libc::EAGAIN),
 ];
 
 /// How often each has ended, and the last answer that was wrong.
@@ -166,4 +171,27 @@ fn sigtimedwait(time: Duration) -> i32 {
     let (set, time) = (1_u64 << (libc::SIGUSR2 - 1), timespec(time));
     let arguments = [address(&set), 0, address(&time), 8, 0, 0];
     sys::call(libc::SYS_rt_sigtimedwait, arguments)
+}
+
+fn epoll_wait(time: Duration) -> i32 {
+    let Ok(epoll) = Epoll::new(EpollCreateFlags::empty()) else {
+        return -1;
+    };
+    let milliseconds = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    let answer = epoll.wait(
+        &mut [EpollEvent::empty()],
+        EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::NONE),
+    );
+    answer.map_or_else(|errno| errno as i32, |_| 0)
+}
+
+fn socket(time: Duration) -> i32 {
+    let Ok((own, _other)) = UnixStream::pair() else {
+        return -1;
+    };
+    if own.set_read_timeout(Some(time)).is_err() {
+        return -1;
+    }
+    let answer = (&own).read(&mut [0]);
+    answer.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |_| 0)
 }
