@@ -190,7 +190,11 @@ impl Interview {
         let status = told.statuses.get(self.back.len());
         let pending = |name| status.and_then(|it| it.set(name)).unwrap_or(!0);
         let signals = Signals {
-            handled: told.facts.handled,
+            // A filter may forbid a thread to raise a signal.
+            handled: match status.map_or(0, threads::seccomp) {
+                0 => told.facts.handled,
+                _ => !0,
+            },
             pending: pending("SigPnd") | pending("ShdPnd"),
         };
         let asking = self.room.begin(thread, questions, signals);

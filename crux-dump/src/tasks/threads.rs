@@ -109,6 +109,11 @@ pub(super) fn capture(
     })
 }
 
+/// Whether a thread may not make every system call: 0, 1 (strict) or 2 (a filter).
+pub(super) fn seccomp(status: &Status) -> u32 {
+    status.number("Seccomp").unwrap_or(0)
+}
+
 /// Whether its code, or its system calls, are of 32 bits.
 pub(super) fn is_32_bit(thread: &Stopped) -> bool {
     /// `__USER_CS` of the kernel.
