@@ -82,6 +82,7 @@ fn dump(options: &Options) -> Result<(), Failure> {
     drop(roles);
     report::left_out(dumped.fit.left_out);
     report::unlike(dumped.fit.lost, dumped.finished.covered);
+    report::unread(dumped.finished.unread);
     if let (Some(time), false) = (frozen, options.mounts_only) {
         report::frozen(dumped.stopped, time);
     }
@@ -161,7 +162,7 @@ impl Roles {
                 false => {
                     let tracer = spec::tracer(patience).or_exit(Exit::Undone)?;
                     Some(start(tracer, |channel| {
-                        tracer::work(options.pid(), channel)
+                        tracer::work(options.pid(), policy, channel)
                     })?)
                 }
             },

@@ -12,7 +12,7 @@ use rustix::process::getuid;
 
 /// Makes the process ready to start roles.
 pub(crate) fn prepare() -> Result<(), Failure> {
-    close_inherited().map_err(|errno| {
+    close_inherited(&[]).map_err(|errno| {
         let cause = std::io::Error::from(errno);
         Failure::new(Exit::Lacking, format_args!("begin: close_range: {cause}"))
     })?;

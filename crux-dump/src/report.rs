@@ -77,6 +77,15 @@ pub(crate) fn unlike(lost: u64, covered: u64) {
     }
 }
 
+/// What only a reader of a terminal can see.
+pub(crate) fn unread(bytes: u64) {
+    if bytes > 0 {
+        say(format_args!(
+            "Note: {bytes} bytes in terminals that nobody had read yet are not in the image\n"
+        ));
+    }
+}
+
 /// On standard output, all of it. That it cannot be written is a failure, though the image is there.
 pub(crate) fn print(text: &str, options: &Options) -> Result<(), Failure> {
     say_all(text).map_err(|error| {

@@ -35,9 +35,22 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Grant an external source: NAME as the image has it, SOURCE a path on this
-    /// host, kernel:TYPE, or pty:new for a new terminal. "auto" grants what the image names.
+    /// host, kernel:TYPE, pty:new for a new terminal, or fd:N for an open file of this program's.
+    /// "auto" grants the mounts that the image names, /dev/null, and new terminals; no other open files.
     #[arg(long, value_name = "NAME=SOURCE|auto", value_parser = external)]
     pub external: Vec<External>,
+    /// Give the tasks this program's standard streams for stdin, stdout and stderr (and its terminal for that
+    /// of the first process). Without --detach those that are no terminals come by themselves.
+    #[arg(long, conflicts_with = "mounts_only")]
+    pub inherit_stdio: bool,
+    /// Hand the master of a terminal over at a socket, as container runtimes want it (SCM_RIGHTS): of the
+    /// console, or of the terminal with this name.
+    #[arg(long, value_name = "[NAME=]SOCKET", value_parser = way, conflicts_with = "mounts_only")]
+    pub console_socket: Vec<Way>,
+    /// Make a socket at which programs can attach to a terminal: for the one with this name, or for
+    /// all, the console at SOCKET and the others at SOCKET.tty1 and so on.
+    #[arg(long, value_name = "[NAME=]SOCKET", value_parser = way, conflicts_with = "mounts_only")]
+    pub console_broker: Vec<Way>,
     /// Make the mount at TARGET a slave of the peer group of the host's mount at SOURCE.
     #[arg(long, value_name = "SOURCE:TARGET", value_parser = slave_mount_map)]
     pub slave_mount_map: Vec<SlaveMountMap>,
@@ -73,6 +86,9 @@ impl Options {
             leave_stopped: false,
             root: Some("/".into()),
             external: vec![External::Auto],
+            inherit_stdio: false,
+            console_socket: Vec::new(),
+            console_broker: Vec::new(),
             slave_mount_map: Vec::new(),
             pin: None,
             dry_run: false,
@@ -81,6 +97,11 @@ impl Options {
             json: false,
             command: Vec::new(),
         }
+    }
+
+    /// Whether standard streams are this program's.
+    pub(crate) fn gives_streams(&self) -> bool {
+        self.inherit_stdio || !self.detach
     }
 
     /// The image directory, without which there is a usage error or a check.
@@ -101,6 +122,15 @@ pub enum External {
         /// A path of this host.
         source: PathBuf,
     },
+}
+
+/// One --console-socket or --console-broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The terminal, as the image names it; none: as the option says.
+    pub name: Option<String>,
+    /// A path of this host, absolute.
+    pub socket: PathBuf,
 }
 
 /// One --slave-mount-map.
@@ -124,6 +154,16 @@ fn external(text: &str) -> Result<External, String> {
         }),
         _ => Err("expected NAME=SOURCE, or auto".to_owned()),
     }
+}
+
+fn way(text: &str) -> Result<Way, String> {
+    let (name, socket) = match text.split_once('=') {
+        Some((name, socket)) => (Some(name.to_owned()), socket),
+        None => (None, text),
+    };
+    let socket =
+        std::path::absolute(socket).map_err(|error| format!("expected a path: {error}"))?;
+    Ok(Way { name, socket })
 }
 
 fn slave_mount_map(text: &str) -> Result<SlaveMountMap, String> {
@@ -197,6 +237,18 @@ mod tests {
         assert_eq!(external("auto"), Ok(External::Auto));
         assert!(external("=x").is_err());
         assert!(external("a=").is_err());
+    }
+
+    #[test]
+    fn ways_in_may_have_a_name() {
+        let socket = PathBuf::from("/run/a");
+        let named = |name: Option<&str>| Way {
+            name: name.map(str::to_owned),
+            socket: socket.clone(),
+        };
+        assert_eq!(way("/run/a"), Ok(named(None)));
+        assert_eq!(way("/dev/tty1=/run/a"), Ok(named(Some("/dev/tty1"))));
+        assert!(way("").is_err());
     }
 
     #[test]

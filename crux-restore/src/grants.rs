@@ -10,8 +10,14 @@ use crux_image::mounts::{
     OriginIndex, Propagation, Wish,
 };
 use crux_image::path::{Escaped, HostPath, RelPath};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+
+mod files;
+pub(crate) use files::{
+    Asked as AskedFile, DescriptorFact, DescriptorFacts, FileGrant, STREAMS, Wanted, descriptor,
+    misfit, misfits,
+};
 
 /// What stands in for an external origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,13 +75,27 @@ pub(crate) enum GrantError {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     name: String,
-    kind: String,
-    fs_type: String,
-    at: String,
-    relation: Relation,
+    /// What it is.
+    shown: String,
     /// The option that grants it.
     option: String,
     wish: WishState,
+}
+
+impl Request {
+    /// An open file, and whether its option can be used as it is.
+    fn of_file(name: String, shown: String, option: String, is_complete: bool) -> Self {
+        let wish = match is_complete {
+            true => WishState::OpenFile,
+            false => WishState::Unknown,
+        };
+        Self {
+            name,
+            shown,
+            option,
+            wish,
+        }
+    }
 }
 
 /// Whether the image names a source.
@@ -83,11 +103,45 @@ pub(crate) struct Request {
 enum WishState {
     Found,
     Unknown,
+    /// It does, but nothing opens it without the operator's word.
+    OpenFile,
 }
 
-/// One grant for each origin that is external, in the order of the image.
-pub(crate) fn grant(mounts: &Mounts, options: &Options) -> Result<Vec<Option<Grant>>, GrantError> {
-    let asked = Asked::of(mounts);
+/// What was granted.
+#[derive(Debug)]
+pub(crate) struct Grants {
+    /// For each origin that is external, in the order of the image.
+    pub(crate) origins: Vec<Option<Grant>>,
+    /// For each open file from outside.
+    pub(crate) files: Vec<Option<FileGrant>>,
+}
+
+impl Grants {
+    /// External origins that a new pty stands in for.
+    pub(crate) fn new_terminals(&self) -> HashSet<OriginIndex> {
+        let new = |grant: &Option<Grant>| {
+            matches!(
+                grant,
+                Some(Grant {
+                    contents: Granted::NewTerminal,
+                    ..
+                })
+            )
+        };
+        let each = self.origins.iter().enumerate();
+        each.filter(|(_, grant)| new(grant))
+            .map(|(at, _)| at.into())
+            .collect()
+    }
+}
+
+/// Grants for the sources of mounts and for what tasks had open from outside, or all that is missing.
+pub(crate) fn grant(
+    mounts: &Mounts,
+    wanted: &[Wanted],
+    options: &Options,
+) -> Result<Grants, GrantError> {
+    let asked = Asked::of(mounts, wanted);
     let given = Given::of(options, &asked)?;
     let mut grants = Vec::with_capacity(mounts.origins.len());
     let mut missing = Vec::new();
@@ -102,8 +156,12 @@ pub(crate) fn grant(mounts: &Mounts, options: &Options) -> Result<Vec<Option<Gra
             None => missing.push(ask.request(external)),
         }
     }
+    let granted = files::grant(wanted, options, &mut missing)?;
     if missing.is_empty() {
-        Ok(grants)
+        Ok(Grants {
+            origins: grants,
+            files: granted,
+        })
     } else {
         Err(GrantError::Missing(missing))
     }
@@ -114,6 +172,8 @@ struct Asked<'a> {
     origins: Vec<Ask>,
     externals: HashMap<&'a str, OriginIndex>,
     root: Option<OriginIndex>,
+    /// Names that are not those of mounts.
+    files: HashSet<&'a str>,
 }
 
 struct Ask {
@@ -123,7 +183,7 @@ struct Ask {
 }
 
 impl<'a> Asked<'a> {
-    fn of(mounts: &'a Mounts) -> Self {
+    fn of(mounts: &'a Mounts, wanted: &'a [Wanted]) -> Self {
         let mut origins: Vec<Option<Ask>> = mounts.origins.iter().map(|_| None).collect();
         for (ns, at, mount) in mounts.every_mount() {
             let relation = relation(mounts, mount);
@@ -160,6 +220,11 @@ impl<'a> Asked<'a> {
             origins,
             externals: externals.map(|(e, at)| (e.name.as_str(), at)).collect(),
             root,
+            files: wanted
+                .iter()
+                .filter(|it| it.what != files::Asked::Shown)
+                .map(|it| it.name.as_str())
+                .collect(),
         }
     }
 }
@@ -178,12 +243,17 @@ fn relation(mounts: &Mounts, mount: &Mount) -> Relation {
 
 impl Ask {
     fn request(&self, external: &External) -> Request {
+        let relation = match self.relation {
+            Relation::None => "",
+            Relation::Slave => ", slave of the host's peer group",
+            Relation::Peer => ", PEER of the host's: mounts made inside appear on the host",
+        };
         Request {
             name: external.name.clone(),
-            kind: external.kind.to_string(),
-            fs_type: external.fs_type.clone(),
-            at: self.at.to_string(),
-            relation: self.relation,
+            shown: format!(
+                "{} on {}, mounted at {}{relation}",
+                external.kind, external.fs_type, self.at
+            ),
             option: self.option(external),
             wish: external
                 .wish
@@ -246,6 +316,7 @@ impl Given {
         for external in &options.external {
             match external {
                 ExternalOption::Auto => given.auto = true,
+                ExternalOption::Source { name, .. } if asked.files.contains(name.as_str()) => {}
                 ExternalOption::Source { name, source } => {
                     let origin = asked.externals.get(name.as_str()).copied();
                     let origin = origin.ok_or_else(|| unknown(name, asked))?;
@@ -322,6 +393,7 @@ fn unknown(option: &str, asked: &Asked<'_>) -> GrantError {
     let mut known: Vec<String> = asked
         .externals
         .keys()
+        .chain(&asked.files)
         .map(|name| (*name).to_owned())
         .collect();
     known.sort_unstable();
@@ -370,37 +442,29 @@ fn missing(f: &mut fmt::Formatter<'_>, requests: &[Request]) -> fmt::Result {
     requests
         .iter()
         .try_for_each(|request| write!(f, "\n  {request}"))?;
+    let all = |wanted: &[WishState]| requests.iter().all(|it| wanted.contains(&it.wish));
     // What the dumper found no path for, only a person can grant.
-    if requests
-        .iter()
-        .all(|request| request.wish == WishState::Found)
-    {
+    if all(&[WishState::Found]) {
         f.write_str(
             "\n  Grant all that the image names with --external auto, or only these with\n   ",
         )?;
+    } else if all(&[WishState::Found, WishState::OpenFile]) {
+        f.write_str("\n  Grant them by\n   ")?;
     } else {
-        f.write_str("\n  Grant them, with a SOURCE where the image names none, by\n   ")?;
+        f.write_str(
+            "\n  Grant them, with a SOURCE or a descriptor N where the image names none, by\n   ",
+        )?;
     }
+    let mut said = HashSet::new();
     requests
         .iter()
+        .filter(|request| said.insert(&request.option))
         .try_for_each(|request| write!(f, " {}", request.option))
 }
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            kind,
-            fs_type,
-            at,
-            ..
-        } = self;
-        write!(f, "{name}: {kind} on {fs_type}, mounted at {at}")?;
-        f.write_str(match self.relation {
-            Relation::None => "",
-            Relation::Slave => ", slave of the host's peer group",
-            Relation::Peer => ", PEER of the host's: mounts made inside appear on the host",
-        })
+        write!(f, "{}: {}", self.name, self.shown)
     }
 }
 

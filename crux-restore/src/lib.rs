@@ -1,12 +1,14 @@
 //! crux-restore: load, plan, execute, verify, release.
 //!
 //! `restore` is the frame; what it calls is in the order in which it happens:
-//! `grants` (pure), `sources`, `builder` and `contents`, `release` (effects).
+//! `grants` (pure), `sources` and `files`, `builder` and `contents`, `console`, `release` (effects).
 
 pub mod capabilities;
 pub mod cli;
+mod console;
 pub mod contents;
 pub mod failure;
+mod files;
 mod grants;
 mod host;
 mod privilege;

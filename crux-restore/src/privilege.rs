@@ -5,19 +5,20 @@
 use crate::capabilities;
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
+use crate::files::Held;
 use crate::roles::spec::FILES;
 use crux_mount::sys;
-use crux_role::{Held, close_inherited, lower, without};
+use crux_role::{Held as Capabilities, close_inherited, lower, without};
 use rustix::process::{getgid, getuid};
 use std::fs;
 
 /// Makes the process ready to start roles.
-pub(crate) fn prepare(options: &Options) -> Result<Option<Outer>, Failure> {
-    close_inherited().map_err(|errno| {
+pub(crate) fn prepare(options: &Options, held: &Held) -> Result<Option<Outer>, Failure> {
+    close_inherited(held.files()).map_err(|errno| {
         let cause = std::io::Error::from(errno);
         Failure::new(Exit::Lacking, format_args!("begin: close_range: {cause}"))
     })?;
-    if Held::now().is_nothing() {
+    if Capabilities::now().is_nothing() {
         return own_user_namespace(options).map(Some);
     }
     // The operator opens the image with permissions of his own.

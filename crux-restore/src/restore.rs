@@ -5,8 +5,11 @@
 //! ending the roles and closing their descriptors, which every early return does.
 
 use crate::cli::Options;
+use crate::console::{Broker, Consoles, socket::Sockets};
 use crate::failure::{Exit, Failure, OrExit};
+use crate::files::Held;
 use crate::privilege::{self, Outer};
+use crate::roles::builder::Handed;
 use crate::roles::message::{
     Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Then, Verified, bound,
     printable,
@@ -17,7 +20,6 @@ use crate::tasks::restore::{Crew, Holdings, Order};
 use crate::{capabilities, host, report, tasks};
 use crux_image::directory::Members;
 use crux_image::member::MemberKind;
-use crux_mount::exec::Built;
 use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, RoleError, Spec};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitCode;
@@ -39,20 +41,33 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.dry_run {
         return dry_run(options, patience);
     }
-    let outer = privilege::prepare(options)?;
-    let seen = seen(Some(Grounds::now()));
+    let held = Held::take(options).or_exit(Exit::Lacking)?;
+    let outer = privilege::prepare(options, &held)?;
+    let mut seen = seen(Some(Grounds::now()));
+    seen.machine.descriptors = held.facts();
+    seen.machine.leaves = options.detach;
+    let sockets = Sockets::connect(options)?;
     let descriptors = host::raise_descriptor_limit();
     let tracer = start_tracer(options, patience)?;
+    let broker = match options.mounts_only {
+        true => None,
+        false => Some(Broker::start(patience)?),
+    };
     if tracer.is_some() {
         // What is left of a restore that fails is waited for.
         become_subreaper()?;
     }
     let mut roles = Roles::start(options, patience, outer, seen, descriptors)?;
     let holdings = roles.give_image(options, patience)?;
-    let Some(tracer) = tracer else {
+    let (Some(tracer), Some(broker)) = (tracer, broker) else {
         return mounts_only(options, roles);
     };
-    let restored = with_tasks(options, roles, tracer, holdings);
+    let consoles = Consoles {
+        sockets,
+        broker,
+        held,
+    };
+    let restored = with_tasks(options, roles, tracer, consoles, holdings);
     if restored.is_err() {
         tasks::restore::reap();
     }
@@ -99,11 +114,15 @@ fn with_tasks(
     options: &Options,
     mut roles: Roles,
     tracer: Role,
+    mut consoles: Consoles,
     holdings: Holdings,
 ) -> Result<ExitCode, Failure> {
     shut()?;
     let task = roles.plan()?;
-    let order = tasks::restore::order(&mut roles.planner, &mut roles.forker)?;
+    let mut order = tasks::restore::order(&mut roles.planner)?;
+    // Before anything is made.
+    consoles.open(options, order.kept())?;
+    tasks::restore::begin(&mut roles.forker, &mut order)?;
     let (built, done) = roles.build(task, Some(&order))?;
     let Roles {
         mut planner,
@@ -117,7 +136,7 @@ fn with_tasks(
         forker,
         tracer,
     };
-    tasks::restore::run(options, crew, order, &built, verified, holdings)
+    tasks::restore::run(options, crew, order, built, consoles, verified, holdings)
 }
 
 /// The tracer is the first: it is to end before those whose children it traces.
@@ -142,7 +161,10 @@ fn become_subreaper() -> Result<(), Failure> {
 
 /// A plan takes no privilege to make.
 fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
-    let mut planner = start_planner(options, patience, None, seen(None))?;
+    let mut seen = seen(None);
+    let held = Held::take(options).or_exit(Exit::Lacking)?;
+    seen.machine.descriptors = held.facts();
+    let mut planner = start_planner(options, patience, None, seen)?;
     planner.ready().or_exit(Exit::Undone)?;
     let members = open(options)?;
     send_image(&mut planner, None, members.files())?;
@@ -246,7 +268,7 @@ impl Roles {
     }
 
     /// From the plan to what was built.
-    fn build(&mut self, task: Vec<u8>, order: Option<&Order>) -> Result<(Built, Done), Failure> {
+    fn build(&mut self, task: Vec<u8>, order: Option<&Order>) -> Result<(Handed, Done), Failure> {
         self.builder.send_bytes(&task).or_exit(Exit::Undone)?;
         if let Some(order) = order {
             let along: Vec<_> = order.along.iter().map(|fd| fd.as_fd()).collect();
@@ -320,7 +342,7 @@ fn out_of_turn(name: &str) -> Failure {
 }
 
 /// Verification is not an option: a difference undoes the restore.
-fn verify(planner: &mut Role, built: &Built, done: Done) -> Result<Verified, Failure> {
+fn verify(planner: &mut Role, built: &Handed, done: Done) -> Result<Verified, Failure> {
     let tables: Vec<_> = built.namespaces.iter().map(|ns| ns.table.as_fd()).collect();
     let restored = Restored { facts: done.facts };
     planner.send(&restored, &tables).or_exit(Exit::Undone)?;
@@ -334,7 +356,7 @@ fn finish(
     options: &Options,
     mut forker: Role,
     verified: Verified,
-    built: &Built,
+    built: &Handed,
 ) -> Result<ExitCode, Failure> {
     let first = &built.namespaces[0];
     let release = Release {

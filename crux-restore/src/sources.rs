@@ -8,7 +8,7 @@ use crate::grants::{Grant, Granted};
 use crate::terminal;
 use crux_image::mounts::{External, ExternalRole, FileKind, FsOption, KernelFs, Mounts, Origin};
 use crux_image::path::{Escaped, HostPath, RelPath};
-use crux_mount::exec::Source;
+use crux_mount::exec::{BuiltTerminal, Source};
 use crux_mount::ids::{Device, MountId, PeerGroupId};
 use crux_mount::mountinfo::Entry;
 use crux_mount::sys;
@@ -27,8 +27,8 @@ pub(crate) struct Sources {
     pub outside: Vec<Option<OwnedFd>>,
     /// For the verifier.
     pub facts: Vec<Option<ExternalFacts>>,
-    /// Masters of the ptys among the sources; a pty goes when its master is closed.
-    pub terminals: Vec<OwnedFd>,
+    /// The ptys among the sources; one goes when its master is closed.
+    pub terminals: Vec<BuiltTerminal>,
 }
 
 /// The caller's mount table, by id.
@@ -48,7 +48,7 @@ pub(crate) fn open(
 ) -> Result<Sources, Vec<String>> {
     let mut sources = Sources::default();
     let mut problems = Vec::new();
-    for (origin, grant) in mounts.origins.iter().zip(grants) {
+    for (at, (origin, grant)) in mounts.origins.iter().zip(grants).enumerate() {
         let opened = match (origin, grant) {
             (Origin::External(external), Some(grant)) => open_one(external, grant, host).map(Some),
             _ => Ok(None),
@@ -58,7 +58,12 @@ pub(crate) fn open(
                 sources.sources.push(Some(opened.source));
                 sources.outside.push(opened.outside);
                 sources.facts.push(Some(opened.facts));
-                sources.terminals.extend(opened.master);
+                let made = opened.master.map(|(number, master)| BuiltTerminal {
+                    origin: at.into(),
+                    number,
+                    master,
+                });
+                sources.terminals.extend(made);
             }
             Ok(None) => {
                 sources.sources.push(None);
@@ -80,18 +85,18 @@ struct Opened {
     source: Source,
     outside: Option<OwnedFd>,
     facts: ExternalFacts,
-    master: Option<OwnedFd>,
+    master: Option<(u32, OwnedFd)>,
 }
 
 fn open_one(external: &External, grant: &Grant, host: &HostTable<'_>) -> Result<Opened, String> {
     match &grant.contents {
         Granted::Kernel(fs, options) => Ok(open_kernel(*fs, options)),
         Granted::NewTerminal => {
-            let (slave, master) = terminal::open()
+            let (slave, number, master) = terminal::open()
                 .map_err(|errno| format!("{}: {}", external.name, unmade(errno)))?;
             let opened = open_file(external, grant, slave, "the new pty", host)?;
             Ok(Opened {
-                master: Some(master),
+                master: Some((number, master)),
                 ..opened
             })
         }
@@ -196,7 +201,7 @@ fn opened(
     })
 }
 
-fn unmade(errno: Errno) -> String {
+pub(crate) fn unmade(errno: Errno) -> String {
     format!("make a pty with /dev/ptmx: {}", text(errno))
 }
 

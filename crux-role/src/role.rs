@@ -6,7 +6,7 @@ use crate::capabilities::{Bounding, Capability, confine};
 use crate::channel::{Bound, Channel, ChannelError};
 use crate::filter::Program;
 use crate::landlock;
-use crate::sys::{close_all_but, close_from};
+use crate::sys::{close_all_but, close_from_but};
 use crux_mount::sys;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{
@@ -180,6 +180,17 @@ impl Role {
         self.kill();
     }
 
+    /// Waits for the end of a role that was told to end.
+    pub fn wait(mut self) {
+        self.state = State::Reaped;
+        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+    }
+
+    /// Lets the role live on by itself: it has said that it does not depend on this process any more.
+    pub fn leave(mut self) {
+        self.state = State::Reaped;
+    }
+
     fn broken(&mut self, error: &ChannelError) -> RoleError {
         // A process that is ending already keeps the status that it ends with.
         let status = match self.kill() {
@@ -271,10 +282,10 @@ fn shed(spec: &Spec, supervisor: Pid, channel: &Channel) -> Result<(), String> {
     }
 }
 
-/// Closes every descriptor but 0, 1 and 2 that this process was started with. To be
-/// called before it opens any of its own.
-pub fn close_inherited() -> rustix::io::Result<()> {
-    close_from(3)
+/// Closes every descriptor but 0, 1 and 2 that this process was started with, and those of `kept`. To be
+/// called before it opens any others of its own.
+pub fn close_inherited(kept: &[OwnedFd]) -> rustix::io::Result<()> {
+    close_from_but(3, kept)
 }
 
 fn set_name(role: &str) -> rustix::io::Result<()> {

@@ -17,9 +17,18 @@ pub(crate) fn close_all_but(first: u32, kept: BorrowedFd<'_>) -> Result<(), Errn
     close_range(first.max(kept + 1), u32::MAX)
 }
 
-/// Closes every descriptor from `first` on. For the beginning of a program, before it has any.
-pub(crate) fn close_from(first: u32) -> Result<(), Errno> {
-    close_range(first, u32::MAX)
+/// Closes every descriptor from `first` on but `kept`. For the beginning of a program, before it has any others.
+pub(crate) fn close_from_but(first: u32, kept: &[OwnedFd]) -> Result<(), Errno> {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    let mut next = first;
+    for number in numbers {
+        if number > next {
+            close_range(next, number - 1)?;
+        }
+        next = next.max(number + 1);
+    }
+    close_range(next, u32::MAX)
 }
 
 fn close_range(first: u32, last: u32) -> Result<(), Errno> {

@@ -25,7 +25,7 @@ mod tree;
 mod work;
 
 pub use obstacle::{Cause, Obstacle, Place};
-pub use policy::{Declared, Policy, PolicyError, SlaveMap, Undeclared};
+pub use policy::{Declared, DeclaredDescriptor, Policy, PolicyError, SlaveMap, Undeclared};
 pub use seen::{Fill, ForeignTable, NamespaceId, RootFact, Seen, SeenNamespace, SeenQueue};
 pub use tree::Tree;
 pub use work::{ContentsWork, Orphan, SeenMount, View, WishCheck};

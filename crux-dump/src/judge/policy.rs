@@ -11,6 +11,8 @@ pub struct Policy {
     pub undeclared: Undeclared,
     /// `--external NAME=MOUNTPOINT`
     pub declared: Vec<Declared>,
+    /// `--external NAME=fd:PID:N`
+    pub descriptors: Vec<DeclaredDescriptor>,
     /// `--slave-mount-map SOURCE:TARGET`
     pub slave_maps: Vec<SlaveMap>,
 }
@@ -34,6 +36,17 @@ pub struct Declared {
     pub mountpoint: Vec<u8>,
 }
 
+/// A descriptor whose file is external under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredDescriptor {
+    /// The name: printable, without `=`.
+    pub name: String,
+    /// Its process, as the container numbers it.
+    pub pid: u32,
+    /// The descriptor.
+    pub number: u32,
+}
+
 /// A host mount whose peer group a mount of the container is a slave of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlaveMap {
@@ -47,7 +60,9 @@ pub struct SlaveMap {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// Neither `auto` nor `NAME=MOUNTPOINT`.
-    #[error("expected \"auto\" or NAME=MOUNTPOINT with an absolute MOUNTPOINT")]
+    #[error(
+        "expected \"auto\", NAME=MOUNTPOINT with an absolute MOUNTPOINT, or NAME=fd:PID:N with numbers of the container"
+    )]
     External,
     /// The name is empty, not printable, or one that means something else.
     #[error("\"{0}\" cannot be a name: it is empty, not printable, \"auto\" or \"root\"")]
@@ -72,15 +87,29 @@ impl Policy {
             .position(|&b| b == b'=')
             .ok_or(PolicyError::External)?;
         let (name, mountpoint) = (&value[..at], &value[at + 1..]);
+        if let Some(place) = mountpoint.strip_prefix(b"fd:") {
+            let (pid, number) = descriptor(place).ok_or(PolicyError::External)?;
+            let name = self.free_name(name)?;
+            self.descriptors
+                .push(DeclaredDescriptor { name, pid, number });
+            return Ok(());
+        }
         let mountpoint = HostPath::new(mountpoint)
             .map_err(|_| PolicyError::External)?
             .to_bytes();
-        let name = checked_name(name)?;
-        if self.declared.iter().any(|d| d.name == name) {
-            return Err(PolicyError::NameTwice(name));
-        }
+        let name = self.free_name(name)?;
         self.declared.push(Declared { name, mountpoint });
         Ok(())
+    }
+
+    fn free_name(&self, name: &[u8]) -> Result<String, PolicyError> {
+        let name = checked_name(name)?;
+        let mounts = self.declared.iter().map(|it| &it.name);
+        let mut taken = mounts.chain(self.descriptors.iter().map(|it| &it.name));
+        match taken.any(|it| *it == name) {
+            true => Err(PolicyError::NameTwice(name)),
+            false => Ok(name),
+        }
     }
 
     /// Takes one value of `--slave-mount-map`. A colon in SOURCE is not possible, one in TARGET is.
@@ -97,6 +126,12 @@ impl Policy {
         });
         Ok(())
     }
+}
+
+/// `PID:N`
+fn descriptor(place: &[u8]) -> Option<(u32, u32)> {
+    let (pid, number) = std::str::from_utf8(place).ok()?.split_once(':')?;
+    Some((pid.parse().ok()?, number.parse().ok()?))
 }
 
 fn checked_name(bytes: &[u8]) -> Result<String, PolicyError> {
@@ -116,6 +151,11 @@ mod tests {
         let mut policy = Policy::default();
         policy.external(b"auto").unwrap();
         policy.external(b"data=/srv/a=b").unwrap();
+        policy.external(b"log=fd:7:3").unwrap();
+        assert_eq!(
+            (policy.descriptors[0].pid, policy.descriptors[0].number),
+            (7, 3)
+        );
         policy.slave_map(b"/sys/fs/pstore:/sys/fs/pstore").unwrap();
         assert_eq!(policy.declared[0].mountpoint, b"/srv/a=b");
         for bad in [
@@ -126,6 +166,9 @@ mod tests {
             b"a\x1b=/x",
             b"data=/again",
             b"x=/a/../b",
+            b"log=/b",
+            b"x=fd:7",
+            b"x=fd:-1:2",
         ] {
             assert!(policy.external(bad).is_err(), "{bad:?}");
         }

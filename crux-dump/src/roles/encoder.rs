@@ -15,6 +15,7 @@ use crux_image::directory::ImageWriter;
 use crux_image::inventory::{ImageFacts, ImageId};
 use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Lock, Mounts, Origin};
+use crux_image::tasks::Tasks;
 use crux_mount::mountinfo::{self, Entry};
 use crux_mount::observe::ObserveError;
 use crux_role::{Channel, ChannelError};
@@ -127,11 +128,14 @@ impl Encoder<'_> {
         let (judged, subject) = self.judged.take().ok_or(DumpError::OutOfTurn)?;
         let mut mounts = judged.mounts;
         fill_in(&mut mounts, &done);
+        let mut unread = 0;
         let id = match self.writer.take() {
             None => None,
             Some(mut writer) => {
                 writer.write_mounts(&mounts)?;
-                if let Some(captured) = self.captured.take() {
+                if let Some(mut captured) = self.captured.take() {
+                    name_terminals(&mut captured.tasks, &mounts);
+                    unread = unread_bytes(&captured.tasks);
                     writer.write_tasks(&captured.tasks, &mounts)?;
                     writer.raw_checksum(MemberKind::Pages, captured.checksum);
                 }
@@ -141,8 +145,31 @@ impl Encoder<'_> {
         Ok(Finished {
             text: report::done(self.options, id, judged.left_out, done.covered, &mounts),
             covered: done.covered,
+            unread,
         })
     }
+}
+
+/// A terminal that an external mount shows is granted as that is.
+fn name_terminals(tasks: &mut Tasks, mounts: &Mounts) {
+    for terminal in &mut tasks.terminals {
+        let Some(place) = &terminal.place else {
+            continue;
+        };
+        let namespace = mounts.namespaces.get(place.namespace.at());
+        let mount = namespace.and_then(|it| it.mounts.get(place.mount.at()));
+        let origin = mount.and_then(|it| mounts.origins.get(it.origin.at()));
+        if let Some(Origin::External(external)) = origin {
+            terminal.name.clone_from(&external.name);
+        }
+    }
+}
+
+/// Of terminals.
+fn unread_bytes(tasks: &Tasks) -> u64 {
+    let all = tasks.terminals.iter();
+    all.map(|it| u64::from(it.unread_input) + u64::from(it.unread_output))
+        .sum()
 }
 
 /// How many mounts will not be locked to their places as they were.

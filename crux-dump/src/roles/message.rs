@@ -210,6 +210,8 @@ pub(crate) struct Finished {
     pub text: String,
     /// See [`Done::covered`].
     pub covered: u64,
+    /// Bytes in terminals that nobody had read.
+    pub unread: u64,
 }
 
 /// Bytes of records whose size does not depend on the container, and of causes.
@@ -260,7 +262,7 @@ impl Refusal {
     fn of_tasks(exit: Exit, message: String, obstacles: &[TaskObstacle], doubt: Doubt) -> Self {
         let told = |obstacle: &TaskObstacle| Told {
             what: obstacle.to_string(),
-            options: Vec::new(),
+            options: obstacle.options(),
         };
         Self {
             exit: exit as u8,

@@ -284,10 +284,29 @@ const MSG_STAT_ANY: u32 = 13;
 const SHM_INFO: u32 = 14;
 const SHM_STAT_ANY: u32 = 15;
 const MSG_COPY: u32 = 0o44_000;
-/// `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)), `PAGEMAP_SCAN`, `FIONREAD`, `SIOCOUTQ`, `SIOCGSKNS`,
-/// `SIOCUNIXFILE`.
-const TRACER_IOCTLS: [u32; 7] = [0xb701, 0xb702, 0xc060_6610, 0x541b, 0x5411, 0x894c, 0x89e0];
 const PEEK: u32 = libc::MSG_PEEK as u32;
+/// `NS_GET_USERNS`, `NS_GET_PARENT` (ioctl_nsfs(2)), `PAGEMAP_SCAN`, `FIONREAD`, `SIOCOUTQ`, `SIOCGSKNS`,
+/// `SIOCUNIXFILE`; and of terminals (ioctl_tty(2)) those
+/// that read, `TCGETS2`, `TIOCGWINSZ`, `TIOCGETD`, `TIOCGPTN`, `TIOCGDEV`, `TIOCGPKT`, `TIOCGPTLCK`, `TIOCGEXCL`,
+/// and `TIOCGPTPEER`.
+const TRACER_IOCTLS: [u32; 16] = [
+    0xb701,
+    0xb702,
+    0xc060_6610,
+    0x541b,
+    0x5411,
+    0x894c,
+    0x89e0,
+    0x802c_542a,
+    0x5413,
+    0x5424,
+    0x8004_5430,
+    0x8004_5432,
+    0x8004_5438,
+    0x8004_5439,
+    0x8004_5440,
+    0x5441,
+];
 /// What fork(3) asks clone(2) for: no thread, no namespace, nothing shared.
 const FORK: u32 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u32;
 const STATMOUNT: libc::c_long = 457;

@@ -8,13 +8,14 @@ use super::message::{
     Answer, Filtered, IpcSight, LARGE, Refusal, SEGMENTS, SMALL, SeenFilters, Stopped, Tables,
     Trace, bound,
 };
+use crate::judge::Policy;
 use crate::tasks::{self, Captured, Filters, Frozen, Ipc, Surroundings};
 use crux_role::{Channel, ChannelError};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
 /// Everything that the tracer does. It ends where the supervisor has gone.
-pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
+pub(crate) fn work(pid: u32, policy: &Policy, channel: &Channel) -> Result<(), ChannelError> {
     let mut frozen = None;
     let mut ipc = Ipc::default();
     let mut filters = Filters::default();
@@ -52,7 +53,7 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
             }
             (Trace::Capture, Some(frozen)) => {
                 let ipc = std::mem::take(&mut ipc);
-                capture(frozen, ipc, &filters, files, channel)?;
+                capture(frozen, policy, ipc, &filters, files, channel)?;
             }
             (Trace::Release(how), held) => {
                 let Some(frozen) = held.take() else {
@@ -71,6 +72,7 @@ pub(crate) fn work(pid: u32, channel: &Channel) -> Result<(), ChannelError> {
 
 fn capture(
     frozen: &mut Frozen,
+    policy: &Policy,
     ipc: Ipc,
     filters: &Filters,
     files: Vec<OwnedFd>,
@@ -78,7 +80,7 @@ fn capture(
 ) -> Result<(), ChannelError> {
     let (tables, _) = channel.receive::<Tables>(bound(LARGE, 0))?;
     let pages = files.into_iter().next().ok_or(ChannelError::Malformed)?;
-    match record(frozen, tables, ipc, filters, pages.into()) {
+    match record(frozen, policy, tables, ipc, filters, pages.into()) {
         Err(refusal) => channel.send(&Answer::<()>::Err(refusal), &[]),
         Ok(captured) => {
             channel.send(&Answer::Ok(()), &[])?;
@@ -89,6 +91,7 @@ fn capture(
 
 fn record(
     frozen: &mut Frozen,
+    policy: &Policy,
     mut tables: Tables,
     ipc: Ipc,
     filters: &Filters,
@@ -102,6 +105,7 @@ fn record(
         users: &seen.user_namespaces,
         user_ids: &user_ids,
         without_setgroups: &without_setgroups,
+        policy,
     };
     Ok(tasks::capture(frozen, &surroundings, ipc, filters, pages)?)
 }

@@ -17,7 +17,7 @@ use super::target::Target;
 use super::threads::{self, About, ThreadError};
 use super::users::Ids;
 use super::{Distinct, Filters, Objects, Part, Places, Shared, TaskCause, TaskObstacle};
-use crate::judge::{Obstacle, SeenNamespace};
+use crate::judge::{Obstacle, Policy, SeenNamespace};
 use crate::sys;
 use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::{
@@ -84,6 +84,8 @@ pub struct Surroundings<'a> {
     pub user_ids: &'a [u64],
     /// Those in which setgroups(2) is denied.
     pub without_setgroups: &'a [UserNsIndex],
+    /// What the command line says.
+    pub policy: &'a Policy,
 }
 
 /// The record of tasks, and of its pages.
@@ -122,7 +124,13 @@ pub fn capture(
         &mut objects,
         &mut obstacles,
     )?;
-    let files = files::capture(&frozen.targets, &places, &mut objects, &mut obstacles)?;
+    let files = files::capture(
+        &frozen.targets,
+        &places,
+        surroundings.policy,
+        &mut objects,
+        &mut obstacles,
+    )?;
     let mut recorder = Recorder::new(surroundings)?;
     let mut processes = Vec::with_capacity(told.len());
     let outside = told.first().map_or(0, |first| first.facts.levels - 1);
@@ -182,6 +190,8 @@ pub fn capture(
         sockets,
         without_setgroups: surroundings.without_setgroups.to_vec(),
         seccomp_chains,
+        terminals: files.terminals,
+        controlling: files.controlling,
     };
     Ok(Captured { tasks, checksum })
 }

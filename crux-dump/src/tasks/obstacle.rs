@@ -44,6 +44,17 @@ pub enum TaskCause {
     /// A file in a mount that is none of the container's.
     #[error("is \"{}\", which is outside the container; nothing declares it external", Escaped(.0))]
     Outside(Vec<u8>),
+    /// An open file from outside, and what declares it: a name for a place.
+    #[error(
+        "is \"{}\", which is outside the container; nothing declares it external",
+        Escaped(shown)
+    )]
+    Undeclared {
+        /// What /proc shows.
+        shown: Vec<u8>,
+        /// `NAME=fd:PID:N`
+        declaration: String,
+    },
     /// A path that the container's mount table does not explain.
     #[error("is \"{}\", which its mount does not show", Escaped(.0))]
     Unplaced(Vec<u8>),
@@ -53,6 +64,19 @@ pub enum TaskCause {
     /// Something else, in words.
     #[error("{0}")]
     Other(String),
+}
+
+impl TaskObstacle {
+    /// Options of the command line that would remove it.
+    pub fn options(&self) -> Vec<String> {
+        match &self.cause {
+            TaskCause::Undeclared { declaration, .. } => vec![
+                format!("--external {declaration}"),
+                "--external auto".to_owned(),
+            ],
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for TaskObstacle {

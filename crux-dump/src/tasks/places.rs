@@ -6,7 +6,7 @@ use crate::judge::{Obstacle, SeenNamespace, Tree};
 use crux_image::mounts::{MountIndex, NamespaceIndex};
 use crux_image::path::RelPath;
 use crux_image::tasks::Location;
-use crux_mount::ids::MountId;
+use crux_mount::ids::{Device, MountId};
 use std::collections::HashMap;
 
 /// Where each mount of the container stands in the record.
@@ -14,6 +14,8 @@ use std::collections::HashMap;
 pub struct Places {
     mounts: HashMap<MountId, Place>,
     trees: Vec<Tree>,
+    /// Mounts of devpts, with what they show of which.
+    terminals: Vec<(Device, RelPath, NamespaceIndex, MountIndex)>,
 }
 
 #[derive(Debug)]
@@ -29,11 +31,18 @@ impl Places {
         let mut places = Self {
             mounts: HashMap::new(),
             trees: Vec::with_capacity(container.len()),
+            terminals: Vec::new(),
         };
         for (namespace, space) in container.iter().enumerate() {
             let tree = Tree::new(space.pid, &space.table)?;
             for (at, node) in tree.nodes.iter().enumerate() {
                 let entry = &space.table[node.entry];
+                if entry.fs_type == b"devpts"
+                    && let Ok(root) = RelPath::from_absolute(&entry.root.path)
+                {
+                    let shown = (entry.device, root, namespace.into(), at.into());
+                    places.terminals.push(shown);
+                }
                 let Ok(mountpoint) = RelPath::from_absolute(&entry.mountpoint) else {
                     continue;
                 };
@@ -52,6 +61,36 @@ impl Places {
     /// Whether a mount is the container's.
     pub fn has(&self, mount: MountId) -> bool {
         self.mounts.contains_key(&mount)
+    }
+
+    /// Whether a device is a devpts that the container's mounts show something of.
+    pub fn has_terminals(&self, device: Device) -> bool {
+        self.terminals.iter().any(|(known, ..)| *known == device)
+    }
+
+    /// Where the container's mounts show a terminal of a devpts: a mount of it alone first.
+    pub fn terminal(&self, device: Device, number: u32) -> Option<Location> {
+        let name = RelPath::new(number.to_string().as_bytes()).ok()?;
+        let shown = self.terminals.iter().filter(|it| it.0 == device);
+        let alone = shown.clone().find(|it| it.1 == name);
+        let among = || shown.clone().find(|it| it.1.is_root());
+        let (_, root, namespace, mount) = alone.or_else(among)?;
+        Some(Location {
+            namespace: *namespace,
+            mount: *mount,
+            path: if root.is_root() {
+                name
+            } else {
+                RelPath::root()
+            },
+        })
+    }
+
+    /// The path by which a place is reached.
+    pub fn path(&self, place: &Location) -> Option<RelPath> {
+        let mut mounts = self.mounts.values();
+        let found = mounts.find(|it| it.namespace == place.namespace && it.mount == place.mount)?;
+        Some(found.mountpoint.join(&place.path))
     }
 
     /// The place of a file in `mount` that /proc shows as `path`. None if the mount is not

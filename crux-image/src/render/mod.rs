@@ -16,6 +16,7 @@ mod sockets;
 mod summary;
 mod svg;
 mod tasks;
+mod terminals;
 mod tree;
 pub(crate) mod words;
 

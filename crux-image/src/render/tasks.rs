@@ -5,6 +5,7 @@
 
 use super::homes::namespaces;
 use super::ipc::{self, IpcRecord, ipc_records};
+use super::terminals::{self, TerminalRecord};
 use super::{sockets, words};
 use crate::mounts::Mounts;
 use crate::path::Escaped;
@@ -21,6 +22,7 @@ pub struct TasksRecord {
     processes: Vec<ProcessRecord>,
     shared_memory: Vec<SharedRecord>,
     ipc: Vec<IpcRecord>,
+    terminals: Vec<TerminalRecord>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,6 +96,7 @@ pub fn tasks_record(tasks: &Tasks, mounts: &Mounts) -> TasksRecord {
             })
             .collect(),
         ipc: ipc_records(tasks),
+        terminals: terminals::records(tasks),
     }
 }
 
@@ -202,7 +205,7 @@ pub fn one_task(tasks: &Tasks, mounts: &Mounts, pid: u32) -> Option<String> {
     Some(text)
 }
 
-struct View<'a> {
+pub(super) struct View<'a> {
     tasks: &'a Tasks,
     mounts: &'a Mounts,
 }
@@ -330,10 +333,13 @@ impl View<'_> {
                 format!("epoll of{}", shown.collect::<String>())
             }
             OpenTarget::Socket(index) => sockets::shown(self.tasks, *index),
+            OpenTarget::Terminal(index, side) => {
+                terminals::file(self, &self.tasks.terminals[index.at()], side)
+            }
         }
     }
 
-    fn path(&self, place: &Location) -> String {
+    pub(super) fn path(&self, place: &Location) -> String {
         let namespace = &self.mounts.namespaces[place.namespace.at()];
         let path = namespace.path_of(place.mount).join(&place.path);
         format!("/{}", Escaped(path.as_bytes()))

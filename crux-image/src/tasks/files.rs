@@ -5,7 +5,7 @@
 
 use super::{
     EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, SocketIndex,
-    TimerFile, UnlinkedIndex,
+    TerminalFile, TerminalIndex, TimerFile, UnlinkedIndex,
 };
 use crate::mounts::{FileKind, MountIndex, NamespaceIndex};
 use crate::path::RelPath;
@@ -142,6 +142,8 @@ pub enum OpenTarget {
     Epoll(Vec<EpollTarget>),
     /// A socket.
     Socket(SocketIndex),
+    /// A side of a terminal.
+    Terminal(TerminalIndex, TerminalFile),
 }
 
 /// Which end.

@@ -7,7 +7,7 @@
 //! interface of Linux on x86-64 and not flags of a call of ours.
 //!
 //! One file a noun: `process` and `thread` are what is created, `memory` is what
-//! they see, `files` what they have open, `namespaces` where they live, `time` what
+//! they see, `files` and `terminals` what they have open, `namespaces` where they live, `time` what
 //! they wait for.
 
 mod check;
@@ -21,6 +21,7 @@ mod process;
 mod seccomp;
 mod socket;
 mod socket_options;
+mod terminals;
 mod thread;
 mod time;
 mod unix_socket;
@@ -52,6 +53,7 @@ pub use socket_options::{
     KnownOption, SO_BINDTODEVICE, SO_PASSCRED, SO_PEEK_OFF, SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS,
     SOL_SOCKET,
 };
+pub use terminals::{ControllingTerminal, Terminal, TerminalFile};
 pub use thread::{
     AlternateStack, Capabilities, Credentials, Interrupted, Registers, RobustList, Rseq,
     Scheduling, SeccompState, Thread,
@@ -130,6 +132,10 @@ index!(
     /// A position in [`Tasks::seccomp_chains`].
     SeccompIndex
 );
+index!(
+    /// A position in [`Tasks::terminals`].
+    TerminalIndex
+);
 
 /// The processes of one container, and all that they share.
 ///
@@ -176,6 +182,10 @@ pub struct Tasks {
     pub without_setgroups: Vec<UserNsIndex>,
     /// Filters of system calls: each chain once.
     pub seccomp_chains: Vec<SeccompChain>,
+    /// Terminals.
+    pub terminals: Vec<Terminal>,
+    /// Sessions that have one.
+    pub controlling: Vec<ControllingTerminal>,
 }
 
 impl Tasks {

@@ -52,6 +52,8 @@ impl From<TasksVersion1> for Tasks {
             sockets: Vec::new(),
             without_setgroups: Vec::new(),
             seccomp_chains: Vec::new(),
+            terminals: Vec::new(),
+            controlling: Vec::new(),
         }
     }
 }

@@ -186,5 +186,7 @@ pub(crate) fn record() -> Tasks {
         sockets: Vec::new(),
         without_setgroups: Vec::new(),
         seccomp_chains: Vec::new(),
+        terminals: Vec::new(),
+        controlling: Vec::new(),
     }
 }

@@ -91,13 +91,24 @@ pub struct Born {
     pub ipc: Option<OwnedFd>,
 }
 
+/// A pty of the container, by its master.
+#[derive(Debug)]
+pub struct BuiltTerminal {
+    /// What mounts show it: a devpts, or an external source.
+    pub origin: OriginIndex,
+    /// Its number in the devpts that it is in.
+    pub number: u32,
+    /// The master; without it the terminal hangs up.
+    pub master: OwnedFd,
+}
+
 /// What a plan has made. The mounts live as long as the namespace descriptors.
 #[derive(Debug)]
 pub struct Built {
     /// The namespaces, in the order of the image.
     pub namespaces: Vec<BuiltNamespace>,
     /// Masters of the ptys that mounts show; a pty goes when its master is closed.
-    pub terminals: Vec<OwnedFd>,
+    pub terminals: Vec<BuiltTerminal>,
     /// The net namespace that was made for a sysfs, if one was.
     pub net: Option<OwnedFd>,
     /// The ipc namespace that was made for an mqueue, if one was.
@@ -136,7 +147,7 @@ struct Executor<'a> {
     users: UserNamespaces,
     contexts: filesystem::Contexts,
     slots: Slots,
-    terminals: Vec<OwnedFd>,
+    terminals: Vec<BuiltTerminal>,
 }
 
 impl<'a> Executor<'a> {
@@ -279,8 +290,13 @@ impl<'a> Executor<'a> {
         };
         let identity = user.map(|(user, _)| self.users.root_of(user));
         filesystem::as_identity(identity, || {
-            self.terminals
-                .extend(terminals::make(&own.contents, mount.as_fd())?);
+            let made = terminals::make(&own.contents, mount.as_fd())?;
+            let made = made.into_iter().map(|(number, master)| BuiltTerminal {
+                origin,
+                number,
+                master,
+            });
+            self.terminals.extend(made);
             (self.setup.fill)(own, mount.as_fd()).map_err(StepError::Fill)
         })?;
         filesystem::seal(own, mount.as_fd())?;

@@ -8,10 +8,14 @@ use super::error::{StepError, named};
 use crux_image::mounts::{Contents, Terminal};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmodat, chownat, openat};
 use rustix::io::Errno;
+use rustix::pty::unlockpt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Makes the terminals in `contents`; the masters keep them.
-pub(super) fn make(contents: &Contents, root: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, StepError> {
+/// Makes the terminals in `contents`, unlocked; the masters, with their numbers, keep them.
+pub(super) fn make(
+    contents: &Contents,
+    root: BorrowedFd<'_>,
+) -> Result<Vec<(u32, OwnedFd)>, StepError> {
     let Contents::Terminals(terminals) = contents else {
         return Ok(Vec::new());
     };
@@ -30,8 +34,14 @@ pub(super) fn make(contents: &Contents, root: BorrowedFd<'_>) -> Result<Vec<Owne
     for terminal in terminals {
         set_owner(terminal, root)?;
     }
-    let shown = terminals.iter().map(|t| t.number as usize);
-    Ok(shown.filter_map(|number| masters[number].take()).collect())
+    let mut kept = Vec::with_capacity(terminals.len());
+    for number in terminals.iter().map(|terminal| terminal.number) {
+        if let Some(master) = masters[number as usize].take() {
+            unlockpt(&master).map_err(named("ioctl(TIOCSPTLCK)"))?;
+            kept.push((number, master));
+        }
+    }
+    Ok(kept)
 }
 
 fn pty_number(master: BorrowedFd<'_>) -> Result<u32, StepError> {

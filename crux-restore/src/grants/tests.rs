@@ -72,7 +72,7 @@ fn granted(arguments: &[&str]) -> Result<Vec<Option<Grant>>, GrantError> {
 fn granted_to(record: &Mounts, arguments: &[&str]) -> Result<Vec<Option<Grant>>, GrantError> {
     let fixed = ["crux-restore", "--images", "x", "--mounts-only"];
     let options = Options::parse_from(fixed.iter().chain(arguments));
-    grant(record, &options)
+    grant(record, &[], &options).map(|granted| granted.origins)
 }
 
 fn operator(path: &str) -> Granted {
@@ -90,7 +90,7 @@ fn without_a_grant_everything_is_asked_for_at_once_with_its_option() {
             "  /sys/fs/pstore: a directory on ext4, mounted at /sys/fs/pstore, slave of the host's peer group",
             "  /srv/it's here: a directory on ext4, mounted at /srv/it's here",
             "  peer: a directory on ext4, mounted at /peer, PEER of the host's: mounts made inside appear on the host",
-            "  Grant them, with a SOURCE where the image names none, by",
+            "  Grant them, with a SOURCE or a descriptor N where the image names none, by",
             "    --root /var/c/rootfs --slave-mount-map /sys/fs/pstore:/sys/fs/pstore \
              --external '/srv/it'\\''s here'=SOURCE --external peer=/data",
         ]

@@ -5,18 +5,22 @@
 //! Everything it made ends with it, unless it was handed over.
 
 use super::message::{Answer, Begun, Done, Image, Refusal, SMALL, TASK, Task, bound};
-use super::planner::{grant, has_tree};
+use super::planner::{grant, has_tree, unfit};
 use crate::cli::Options;
 use crate::contents::{self, ContentsError};
 use crate::failure::{Exit, Failure, OrExit};
+use crate::files::{self, Opened};
+use crate::grants::Wanted;
 use crate::sources::{self, HostTable, Sources};
+use crate::tasks::wanted::Made;
 use crate::{capabilities, host, privilege};
 use crux_image::contents::{ContentsReader, FormatError, Section};
 use crux_image::member::MemberKind;
-use crux_image::mounts::{Contents, Mounts, OwnFileSystem};
+use crux_image::mounts::{Contents, Mounts, Origin, OriginIndex, OwnFileSystem};
 use crux_mount::exec::{Born, Built, BuiltNamespace, Pinning, Setup, execute};
 use crux_mount::plan::Plan;
 use crux_role::{Channel, ChannelError, Grounds};
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -41,17 +45,30 @@ pub(crate) fn work(
         true => (Begun::default(), Vec::new()),
         false => channel.receive::<Begun>(bound(SMALL, PROCS))?,
     };
+    let external = |origin: &Origin| matches!(origin, Origin::External(_));
+    let origins = task.mounts.origins.iter().enumerate();
+    let mounted: HashSet<OriginIndex> = origins
+        .filter(|(_, origin)| external(origin))
+        .map(|(at, _)| at.into())
+        .collect();
     match build(options, before, members, task, begun) {
-        Ok((built, facts)) => {
+        Ok((built, facts, opened)) => {
+            let terminals = built.terminals.iter().map(|it| (it.origin, it.number));
+            let own = |(origin, number)| match mounted.contains(&origin) {
+                true => Made::Mounted(origin),
+                false => Made::Own(origin, number),
+            };
+            let unmounted = opened.terminals.iter().map(|(at, _)| Made::Unmounted(*at));
             let done = Done {
                 namespaces: built.namespaces.len() as u32,
-                terminals: built.terminals.len() as u32,
+                terminals: terminals.map(own).chain(unmounted).collect(),
+                files: opened.files.iter().map(|(name, _)| name.clone()).collect(),
                 net: built.net.is_some(),
                 ipc: built.ipc.is_some(),
                 users: built.users.len() as u32,
                 facts,
             };
-            let all: Vec<BorrowedFd<'_>> = in_order(&built).collect();
+            let all: Vec<BorrowedFd<'_>> = in_order(&built, &opened).collect();
             channel.send(&Answer::Ok(done), &all)
         }
         Err(failure) => channel.send(&Answer::<Done>::Err(Refusal::from(failure)), &[]),
@@ -59,23 +76,38 @@ pub(crate) fn work(
 }
 
 /// The descriptors of what was built; [`unpack`] takes them in the same order.
-fn in_order(built: &Built) -> impl Iterator<Item = BorrowedFd<'_>> {
+fn in_order<'a>(built: &'a Built, opened: &'a Opened) -> impl Iterator<Item = BorrowedFd<'a>> {
+    let unmounted = opened.terminals.iter().map(|(_, fd)| fd.as_fd());
     built
         .namespaces
         .iter()
         .flat_map(|ns| [ns.namespace.as_fd(), ns.root.as_fd(), ns.table.as_fd()])
-        .chain(built.terminals.iter().map(|fd| fd.as_fd()))
+        .chain(built.terminals.iter().map(|it| it.master.as_fd()))
+        .chain(unmounted)
+        .chain(opened.files.iter().map(|(_, fd)| fd.as_fd()))
         .chain(built.net.iter().map(|fd| fd.as_fd()))
         .chain(built.ipc.iter().map(|fd| fd.as_fd()))
         .chain(built.users.iter().map(|fd| fd.as_fd()))
 }
 
-/// What the builder has handed over; none if the numbers do not fit.
-pub(crate) fn unpack(done: &Done, descriptors: Vec<OwnedFd>) -> Option<Built> {
-    let (namespaces, terminals) = (done.namespaces as usize, done.terminals as usize);
+/// What the builder has handed over.
+pub(crate) struct Handed {
+    pub(crate) namespaces: Vec<BuiltNamespace>,
+    pub(crate) terminals: Vec<(Made, OwnedFd)>,
+    /// By name.
+    pub(crate) files: Vec<(String, OwnedFd)>,
+    pub(crate) net: Option<OwnedFd>,
+    pub(crate) ipc: Option<OwnedFd>,
+    pub(crate) users: Vec<OwnedFd>,
+}
+
+/// None if the numbers do not fit.
+pub(crate) fn unpack(done: &Done, descriptors: Vec<OwnedFd>) -> Option<Handed> {
+    let namespaces = done.namespaces as usize;
     let more = usize::from(done.net) + usize::from(done.ipc) + done.users as usize;
-    let wanted = namespaces.checked_mul(3)?.checked_add(terminals)?;
-    let wanted = wanted.checked_add(more)?;
+    let more = more.checked_add(done.terminals.len())?;
+    let more = more.checked_add(done.files.len())?;
+    let wanted = namespaces.checked_mul(3)?.checked_add(more)?;
     if wanted != descriptors.len() || namespaces == 0 {
         return None;
     }
@@ -90,9 +122,13 @@ pub(crate) fn unpack(done: &Done, descriptors: Vec<OwnedFd>) -> Option<Built> {
     let namespaces = (0..namespaces)
         .map(|_| namespace())
         .collect::<Option<_>>()?;
-    Some(Built {
+    let terminals = done.terminals.iter().copied().zip(next.by_ref());
+    let terminals = terminals.collect();
+    let files = done.files.iter().cloned().zip(next.by_ref()).collect();
+    Some(Handed {
         namespaces,
-        terminals: next.by_ref().take(terminals).collect(),
+        terminals,
+        files,
         net: if done.net { next.next() } else { None },
         ipc: if done.ipc { next.next() } else { None },
         users: next.collect(),
@@ -129,11 +165,12 @@ fn build(
     members: Vec<(u32, OwnedFd)>,
     task: Task,
     begun: (Begun, Vec<OwnedFd>),
-) -> Result<(Built, Facts), Failure> {
+) -> Result<(Built, Facts, Opened), Failure> {
     let Task {
         mounts,
         steps,
         without_setgroups,
+        wanted,
     } = task;
     let born = born(begun.0, begun.1);
     let born = born.filter(|it| {
@@ -151,7 +188,7 @@ fn build(
     let plan = Plan::received(&mounts, steps)
         .map_err(|error| Failure::new(Exit::Image, format_args!("take over the plan: {error}")))?;
     capabilities::check(&mounts, &before.grounds)?;
-    let sources = privilege::as_operator(|| open_sources(options, &mounts))?;
+    let (sources, opened) = privilege::as_operator(|| open_sources(options, &mounts, &wanted))?;
     let mut contents = open_contents(members, &mounts)?;
     let Sources {
         sources,
@@ -182,22 +219,27 @@ fn build(
     let executed = execute(&plan, setup);
     let mut built = executed.map_err(|error| Failure::new(exit, error))?;
     built.terminals.extend(terminals);
-    Ok((built, facts))
+    Ok((built, facts, opened))
 }
 
-fn open_sources(options: &Options, mounts: &Mounts) -> Result<Sources, Failure> {
-    let grants = grant(mounts, options)?;
+fn open_sources(
+    options: &Options,
+    mounts: &Mounts,
+    wanted: &[Wanted],
+) -> Result<(Sources, Opened), Failure> {
+    let grants = grant(mounts, wanted, options)?;
     let table = host::own_table()?;
-    sources::open(mounts, &grants, &HostTable::new(&table)).map_err(|problems| unfit(&problems))
-}
-
-fn unfit(problems: &[String]) -> Failure {
-    let count = problems.len();
-    let message = match problems {
-        [one] => format!("use a granted source: {one}"),
-        _ => format!("use {count} granted sources:\n  {}", problems.join("\n  ")),
-    };
-    Failure::new(Exit::Usage, message)
+    let sources = sources::open(mounts, &grants.origins, &HostTable::new(&table));
+    let opened = files::open(wanted, &grants.files);
+    match (sources, opened) {
+        (Ok(sources), Ok(opened)) => Ok((sources, opened)),
+        (sources, opened) => {
+            let mut problems = sources.err().unwrap_or_default();
+            problems.extend(opened.err().unwrap_or_default());
+            unfit(&problems)?;
+            Err(Failure::new(Exit::Undone, "open what was granted"))
+        }
+    }
 }
 
 fn open_contents(

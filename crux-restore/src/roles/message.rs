@@ -4,6 +4,8 @@
 //! receiver sets. An answer is what was asked for, or why there is none.
 
 use crate::failure::{Exit, Failure};
+use crate::grants::Wanted;
+use crate::tasks::wanted::{Kept, Made};
 use crux_image::mounts::{Mounts, UserNsIndex};
 use crux_mount::plan::Step;
 use crux_mount::verify::External;
@@ -47,13 +49,18 @@ pub(crate) struct Task {
     pub steps: Vec<Step>,
     /// User namespaces in which setgroups(2) is denied.
     pub without_setgroups: Vec<UserNsIndex>,
+    /// What tasks had open from outside.
+    pub wanted: Vec<Wanted>,
 }
 
 /// From the builder: how many descriptors of which kind came along, and what the sources were.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub namespaces: u32,
-    pub terminals: u32,
+    /// By their masters.
+    pub terminals: Vec<Made>,
+    /// What was opened for tasks, by name.
+    pub files: Vec<String>,
     pub net: bool,
     pub ipc: bool,
     pub users: u32,
@@ -98,6 +105,10 @@ pub(crate) struct Delivery {
     pub inherited: Vec<crate::tasks::plan::Inherited>,
     pub processes: u64,
     pub threads: u64,
+    /// Of each terminal of the tasks, the pty that is made for it.
+    pub made: Vec<Option<Made>>,
+    /// Terminals whose masters are for somebody outside.
+    pub kept: Vec<Kept>,
     /// How many proc file systems of the first task's pid namespace the builder needs.
     pub procs: u32,
 }

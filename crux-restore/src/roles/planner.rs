@@ -8,11 +8,13 @@ use super::message::{
 };
 use crate::capabilities;
 use crate::cli::Options;
+use crate::console;
 use crate::failure::{Exit, Failure, OrExit};
-use crate::grants::{self, GrantError};
+use crate::grants::{self, GrantError, Grants, Wanted, misfits};
 use crate::privilege::Outer;
 use crate::tasks::compile::{Machine, compile};
 use crate::tasks::plan::TaskPlan;
+use crate::tasks::wanted::{self, Granted, Kept, Made};
 use crate::tasks::{machine, needs};
 use crate::{host, report, tasks};
 use crux_image::contents::ContentsReader;
@@ -58,15 +60,15 @@ pub(crate) fn work(
         Ok(Prepared::Task(task, tasks, host)) => {
             channel.send(&Answer::Ok(Planned::Task), &[])?;
             channel.send(&task, &[])?;
-            if let Some((tasks, plan)) = &tasks {
-                channel.send(&delivery(tasks, &task.mounts, plan), &[])?;
-                channel.send(plan, &[])?;
+            if let Some(tasks) = &tasks {
+                channel.send(&delivery(tasks, &task.mounts), &[])?;
+                channel.send(&tasks.plan, &[])?;
             }
             let (restored, tables) =
                 channel.receive::<Restored>(bound(super::message::FACTS, NAMESPACES))?;
             let verified = judge(&task.mounts, &restored, tables, host, outer);
             channel.send(&verified.map_err(Refusal::from), &[])?;
-            let Some((tasks, _)) = tasks else {
+            let Some(tasks) = tasks.map(|it| it.tasks) else {
                 return Ok(());
             };
             let (followed, files) = channel.receive::<Followed>(bound(SMALL, PROCESSES))?;
@@ -79,7 +81,15 @@ pub(crate) fn work(
 /// Files of as many processes as one machine has.
 const PROCESSES: usize = 1 << 20;
 
-type Compiled = Option<(Box<Tasks>, Box<TaskPlan>)>;
+type Compiled = Option<Box<Compilation>>;
+
+/// Tasks, and what is to be done for them.
+struct Compilation {
+    tasks: Tasks,
+    plan: TaskPlan,
+    made: Vec<Option<Made>>,
+    kept: Vec<Kept>,
+}
 
 /// The planner's whole job on an image up to the plan, in the calling process, as a restore
 /// with everything granted does it: for who feeds it hostile images. How many steps there are.
@@ -102,7 +112,13 @@ enum Prepared {
 }
 
 /// What the supervisor is told of a plan.
-fn delivery(tasks: &Tasks, mounts: &Mounts, plan: &TaskPlan) -> Delivery {
+fn delivery(compiled: &Compilation, mounts: &Mounts) -> Delivery {
+    let Compilation {
+        tasks,
+        plan,
+        made,
+        kept,
+    } = compiled;
     let procs = mounts
         .origins
         .iter()
@@ -114,6 +130,8 @@ fn delivery(tasks: &Tasks, mounts: &Mounts, plan: &TaskPlan) -> Delivery {
         inherited: plan.inherited.clone(),
         processes: tasks.processes.len() as u64,
         threads: plan.threads.len() as u64,
+        made: made.clone(),
+        kept: kept.clone(),
         procs: if pid { procs.count() as u32 } else { 0 },
     }
 }
@@ -143,27 +161,51 @@ fn judge_tasks(tasks: &Tasks, followed: &Followed, files: Vec<OwnedFd>) -> Resul
     }
 }
 
-/// The scripts of the tasks, where there are tasks to restore.
-fn compiled(
+/// The tasks, where there are tasks to restore.
+fn tasks_of(
     options: &Options,
-    before: &Before,
     reader: &ImageReader,
     mounts: &Mounts,
-) -> Result<Compiled, Failure> {
+) -> Result<Option<Tasks>, Failure> {
     if options.mounts_only {
         return Ok(None);
     }
     let tasks = reader.tasks(mounts).map_err(|error| refused(&error))?;
-    let tasks = tasks.ok_or_else(|| {
+    tasks.map(Some).ok_or_else(|| {
         let images = options.images().display();
         let hint = "it is one of mounts alone; give --mounts-only";
         Failure::new(Exit::Usage, format_args!("find tasks in {images}: {hint}"))
-    })?;
+    })
+}
+
+/// The scripts of the tasks.
+fn compiled(
+    options: &Options,
+    before: &Before,
+    tasks: Tasks,
+    mounts: &Mounts,
+    (wanted, grants): (&[Wanted], &Grants),
+) -> Result<Compiled, Failure> {
     if let Some(grounds) = &before.grounds {
         let missing = needs::missing(&tasks, &before.machine);
         capabilities::check_tasks(&missing, grounds)?;
     }
-    let plan = compile(&tasks, mounts, &before.machine).map_err(|obstacles| {
+    let granted = Granted {
+        files: &grants.files,
+        new: grants.new_terminals(),
+    };
+    let made = wanted::made(&tasks, mounts, &granted);
+    let kept = wanted::kept(&tasks, mounts, &granted);
+    console::check(options, &kept).map_err(|what| Failure::new(Exit::Usage, what))?;
+    let mut machine = before.machine.clone();
+    let terminals = wanted.iter().skip(wanted.len() - made.len());
+    machine.given = terminals
+        .zip(&made)
+        .enumerate()
+        .filter(|(_, (_, made))| made.is_none())
+        .map(|(at, (wanted, _))| (at.into(), wanted.name.clone()))
+        .collect();
+    let plan = compile(&tasks, mounts, &machine).map_err(|obstacles| {
         let lines: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
         let message = format!(
             "restore the tasks of the image here: {}",
@@ -171,7 +213,12 @@ fn compiled(
         );
         Failure::new(Exit::Lacking, message)
     })?;
-    Ok(Some((Box::new(tasks), Box::new(plan))))
+    Ok(Some(Box::new(Compilation {
+        tasks,
+        plan,
+        made,
+        kept,
+    })))
 }
 
 fn prepare(
@@ -194,12 +241,28 @@ fn planned(
 ) -> Result<Prepared, Failure> {
     let reader =
         ImageReader::from_members(members, options.images()).map_err(|error| refused(&error))?;
-    let mounts = reader.mounts().map_err(|error| refused(&error))?;
-    check_grants(&mounts, options)?;
+    let mut mounts = reader.mounts().map_err(|error| refused(&error))?;
+    let tasks = tasks_of(options, &reader, &mounts)?;
+    let mut wanted = Vec::new();
+    if let Some(tasks) = &tasks {
+        wanted = wanted::wanted(tasks, &mounts);
+        wanted::add_terminals(tasks, &mut mounts);
+    }
+    // The builder enforces them; here a person learns early what is missing.
+    let grants = grant(&mounts, &wanted, options)?;
+    unfit(&misfits(
+        &wanted,
+        &grants.files,
+        &before.machine.descriptors,
+    ))?;
     let plan = checked_plan(&mounts)?;
-    let tasks = compiled(options, before, &reader, &mounts)?;
+    let given = (wanted.as_slice(), &grants);
+    let tasks = match tasks {
+        Some(tasks) => compiled(options, before, tasks, &mounts, given)?,
+        None => None,
+    };
     if options.dry_run {
-        let tasks = tasks.as_ref().map(|(_, plan)| plan.as_ref());
+        let tasks = tasks.as_ref().map(|tasks| &tasks.plan);
         return Ok(Prepared::Shown(report::dry_run(
             &plan, &mounts, tasks, options,
         )));
@@ -210,26 +273,33 @@ fn planned(
     let steps = plan.steps().to_vec();
     let denied = tasks
         .as_ref()
-        .map(|(tasks, _)| tasks.without_setgroups.clone());
+        .map(|compiled| compiled.tasks.without_setgroups.clone());
     let task = Task {
         mounts,
         steps,
         without_setgroups: denied.unwrap_or_default(),
+        wanted,
     };
     Ok(Prepared::Task(task, tasks, host))
 }
 
-/// The builder enforces them; here a person learns early what is missing.
-fn check_grants(mounts: &Mounts, options: &Options) -> Result<(), Failure> {
-    grant(mounts, options).map(drop)
+/// What was granted and cannot be used: all of it at once.
+pub(super) fn unfit(problems: &[String]) -> Result<(), Failure> {
+    let message = match problems {
+        [] => return Ok(()),
+        [one] => format!("use a granted source: {one}"),
+        all => format!("use {} granted sources:\n  {}", all.len(), all.join("\n  ")),
+    };
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// The grants of the command line for what an image asks for.
 pub(super) fn grant(
     mounts: &Mounts,
+    wanted: &[Wanted],
     options: &Options,
-) -> Result<Vec<Option<grants::Grant>>, Failure> {
-    grants::grant(mounts, options).map_err(|error| {
+) -> Result<Grants, Failure> {
+    grants::grant(mounts, wanted, options).map_err(|error| {
         let exit = match error {
             GrantError::Missing(_) => Exit::Obstacle,
             _ => Exit::Usage,

@@ -74,6 +74,8 @@ pub const ALL: &[Capability] = &[
     Capability::CAP_BPF,
     Capability::CAP_CHECKPOINT_RESTORE,
 ];
+/// What the broker of terminals keeps.
+pub const BROKER: &[Capability] = &[];
 /// What the tracer keeps.
 pub const TRACER: &[Capability] = &[CAP_SYS_PTRACE, CAP_DAC_OVERRIDE];
 /// Those of them that open files of others; an operator who is not root opens with
@@ -141,6 +143,19 @@ pub(crate) fn tracer(patience: Duration) -> Result<Spec, FilterError> {
     })
 }
 
+/// The broker of terminals. It may reach by name what the operator may, for its sockets.
+pub(crate) fn broker(patience: Duration) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "broker",
+        keep: BROKER,
+        bounding: Bounding::Dropped,
+        filter: Some(broker_filter().compile()?),
+        stdio: Stdio::Errors,
+        files: Files::Unlimited,
+        patience,
+    })
+}
+
 /// Of the planner.
 pub fn planner_filter() -> Filter {
     let duplicate = libc::F_DUPFD_CLOEXEC as u32;
@@ -182,10 +197,38 @@ pub fn tracer_filter() -> Filter {
     ])
 }
 
+/// Of the broker.
+pub fn broker_filter() -> Filter {
+    let word = |flag: i32| flag as u32;
+    Filter::base()
+        .allow(&[
+            libc::SYS_accept4,
+            libc::SYS_bind,
+            libc::SYS_chdir,
+            libc::SYS_listen,
+            libc::SYS_poll,
+            libc::SYS_ppoll,
+            libc::SYS_setsid,
+            libc::SYS_umask,
+            libc::SYS_unlinkat,
+        ])
+        .when(libc::SYS_dup2, &[Condition::Is(1, 2)])
+        .when(libc::SYS_dup3, &[Condition::Is(1, 2)])
+        .one_of(libc::SYS_socket, 0, &[word(libc::AF_UNIX)])
+        .one_of(
+            libc::SYS_fcntl,
+            1,
+            &[libc::F_DUPFD_CLOEXEC, libc::F_SETFL].map(word),
+        )
+        .one_of(libc::SYS_prctl, 0, &[word(libc::PR_SET_PDEATHSIG)])
+        // TIOCGPTPEER
+        .one_of(libc::SYS_ioctl, 1, &[0x5441])
+}
+
 /// Of the supervisor, once the others are there and the image is open.
 pub fn supervisor_filter() -> Filter {
     Filter::base()
-        .allow(&[libc::SYS_kill, libc::SYS_wait4])
+        .allow(&[libc::SYS_kill, libc::SYS_pidfd_open, libc::SYS_wait4])
         .when(libc::SYS_ioctl, &[Condition::Is(1, libc::TCGETS as u32)])
         .when(
             libc::SYS_setsockopt,
@@ -270,7 +313,7 @@ fn arguments(filter: Filter) -> Filter {
         .one_of(
             libc::SYS_fcntl,
             1,
-            &[libc::F_DUPFD_CLOEXEC, libc::F_GETFL].map(word),
+            &[libc::F_DUPFD_CLOEXEC, libc::F_GETFL, libc::F_SETFL].map(word),
         )
         .one_of(
             libc::SYS_prctl,
@@ -304,6 +347,7 @@ mod tests {
             planner_filter(),
             supervisor_filter(),
             builder_filter(),
+            broker_filter(),
             tracer_filter(),
         ] {
             assert_eq!(filter.compile().unwrap(), filter.compile().unwrap());

@@ -3,6 +3,7 @@
 //! Kind: effect. Of the process itself, before any image is open.
 
 use super::compile::Machine;
+use crate::files::Held;
 use crux_image::tasks::Clocks;
 use rustix::thread::capabilities;
 use rustix::time::ClockId;
@@ -23,6 +24,8 @@ pub(crate) fn observe() -> Machine {
         clocks: clocks(),
         oom_score_adj: oom_score_adj().unwrap_or(0),
         numbers: numbers(),
+        descriptors: Held::default().facts(),
+        ..Machine::default()
     }
 }
 

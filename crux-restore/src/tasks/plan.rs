@@ -11,7 +11,9 @@
 //! [`FINISHED`]; what remains is in [`Finish`], and is done from outside when all have come there.
 
 use crux_image::mounts::{IdRange, NamespaceIndex, UserNsIndex};
-use crux_image::tasks::{FilterInstruction, Interrupted, ProcessIndex, ProcessState, Registers};
+use crux_image::tasks::{
+    FilterInstruction, Interrupted, ProcessIndex, ProcessState, Registers, TerminalIndex,
+};
 use crux_script::{Arena, ScriptId, Tag};
 use serde::{Deserialize, Serialize};
 
@@ -110,9 +112,10 @@ pub enum Source {
     BuiltIpc,
     /// /proc, as the caller sees it.
     Proc,
-    /// What the operator granted under this name; `stdin`, `stdout` and `stderr` without a grant are the
-    /// caller's own 0, 1 and 2.
+    /// What the operator granted under this name.
     External(String),
+    /// The master of a pty that the builder made.
+    Terminal(TerminalIndex),
 }
 
 /// A thread that is to live.

@@ -4,16 +4,19 @@
 
 use super::birth::{First, Newborn};
 use super::plan::{Inherited, NewNamespaces, Source};
-use crate::cli::Options;
+use crate::cli::{External, Options, bytes};
+use crate::console::Consoles;
 use crate::failure::{Exit, Failure, OrExit};
+use crate::files::Held;
+use crate::grants;
 use crate::report;
-use crate::roles::builder::PROCS;
+use crate::roles::builder::{Handed, PROCS};
 use crate::roles::message::{
     Answer, Begun, Delivery, FACTS, Followed, Linked, Released, SMALL, TASK, Traced, Tracing,
     Verified, bound,
 };
+use crate::tasks::wanted::{Kept, Made};
 use crux_image::mounts::{NamespaceIndex, UserNsIndex};
-use crux_mount::exec::Built;
 use crux_role::Role;
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
@@ -38,13 +41,31 @@ pub(crate) struct Order {
     pub(crate) along: Vec<OwnedFd>,
 }
 
-/// Takes the plan from the planner, and has the forker make what the builder needs.
-pub(crate) fn order(planner: &mut Role, forker: &mut Role) -> Result<Order, Failure> {
+impl Order {
+    /// Terminals whose masters are for somebody outside.
+    pub(crate) fn kept(&self) -> &[Kept] {
+        &self.delivery.kept
+    }
+}
+
+/// Takes the plan from the planner.
+pub(crate) fn order(planner: &mut Role) -> Result<Order, Failure> {
     let delivery = planner.receive::<Delivery>(bound(SMALL, 0));
     let (delivery, _) = delivery.or_exit(Exit::Undone)?;
     let plan = planner
         .receive_bytes(bound(TASK, 0))
         .or_exit(Exit::Undone)?;
+    Ok(Order {
+        delivery,
+        plan,
+        begun: Begun::default(),
+        along: Vec::new(),
+    })
+}
+
+/// Has the forker make what the builder needs.
+pub(crate) fn begin(forker: &mut Role, order: &mut Order) -> Result<(), Failure> {
+    let delivery = &order.delivery;
     let newborn = Newborn {
         namespaces: namespaces(delivery.birth.new),
         before: namespaces(delivery.birth.before),
@@ -57,13 +78,9 @@ pub(crate) fn order(planner: &mut Role, forker: &mut Role) -> Result<Order, Fail
     let (begun, along) = forker
         .receive::<Answer<Begun>>(bound(SMALL, PROCS))
         .or_exit(Exit::Undone)?;
-    let begun = begun.map_err(Failure::from)?;
-    Ok(Order {
-        delivery,
-        plan,
-        begun,
-        along,
-    })
+    order.begun = begun.map_err(Failure::from)?;
+    order.along = along;
+    Ok(())
 }
 
 /// The roles that restore tasks.
@@ -78,7 +95,8 @@ pub(crate) fn run(
     options: &Options,
     crew: Crew,
     order: Order,
-    built: &Built,
+    built: Handed,
+    mut consoles: Consoles,
     mounts: Verified,
     holdings: Holdings,
 ) -> Result<ExitCode, Failure> {
@@ -87,7 +105,12 @@ pub(crate) fn run(
         mut forker,
         mut tracer,
     } = crew;
-    let pid = bring_up(&mut forker, &mut tracer, &order, built, holdings)?;
+    let surroundings = Surroundings {
+        options,
+        built: &built,
+        held: consoles.held(),
+    };
+    let pid = bring_up(&mut forker, &mut tracer, &order, &surroundings, holdings)?;
     let (followed, files) = tracer
         .receive::<Answer<Followed>>(bound(FACTS, FILES))
         .or_exit(Exit::Undone)?;
@@ -99,8 +122,9 @@ pub(crate) fn run(
         .or_exit(Exit::Undone)?;
     verified.map_err(Failure::from)?;
     planner.end();
+    consoles.give_away(options, order.kept(), built.terminals, pid)?;
     report::released(options, mounts, &order.delivery, pid)?;
-    release(options, forker, tracer)
+    release(options, consoles, forker, tracer)
 }
 
 /// Files of as many processes as one machine has.
@@ -111,7 +135,7 @@ fn bring_up(
     forker: &mut Role,
     tracer: &mut Role,
     order: &Order,
-    built: &Built,
+    surroundings: &Surroundings<'_>,
     holdings: Holdings,
 ) -> Result<u32, Failure> {
     let proc = [holdings.proc.as_fd()];
@@ -127,7 +151,8 @@ fn bring_up(
     let delivery = &order.delivery;
     let mut descriptors = vec![memory.as_fd()];
     for inherited in &delivery.inherited {
-        descriptors.push(descriptor(inherited, built, gate, &holdings)?);
+        let made = &delivery.made;
+        descriptors.push(descriptor(inherited, surroundings, made, gate, &holdings)?);
     }
     let first = First {
         base: delivery.base,
@@ -165,14 +190,56 @@ fn namespaces(new: NewNamespaces) -> u64 {
     wanted.fold(0, |all, (_, flag)| all | *flag as u64)
 }
 
-/// TRUST: the planner asks; what there is to have was made for this container, or is the caller's own
-/// standard stream.
+/// What there is to have.
+struct Surroundings<'a> {
+    options: &'a Options,
+    built: &'a Handed,
+    held: &'a Held,
+}
+
+impl<'a> Surroundings<'a> {
+    /// What was granted under a name: a descriptor of this program's, or what the builder opened.
+    fn external(&self, name: &str) -> Option<BorrowedFd<'a>> {
+        let mut sources = self.options.external.iter();
+        let named = sources.find_map(|external| match external {
+            External::Source {
+                name: known,
+                source,
+            } if known == name => grants::descriptor(&bytes(source)),
+            _ => None,
+        });
+        if let Some(number) = named {
+            return self.held.get(number);
+        }
+        let mut files = self.built.files.iter();
+        if let Some((_, file)) = files.find(|(known, _)| known == name) {
+            return Some(file.as_fd());
+        }
+        let stream = grants::STREAMS.iter().position(|stream| *stream == name);
+        match stream {
+            Some(number) if self.options.gives_streams() => self.held.get(number as u32),
+            // The terminal of the first process.
+            None if self.options.inherit_stdio => self.held.get(0),
+            _ => None,
+        }
+    }
+
+    fn master(&self, made: Option<Made>) -> Option<BorrowedFd<'a>> {
+        let mut all = self.built.terminals.iter();
+        let found = all.find(|(known, _)| Some(*known) == made);
+        found.map(|(_, master)| master.as_fd())
+    }
+}
+
+/// TRUST: the planner asks; what there is to have was made for this container, or granted on the command line.
 fn descriptor<'a>(
     inherited: &Inherited,
-    built: &'a Built,
+    surroundings: &Surroundings<'a>,
+    made: &[Option<Made>],
     gate: &'a OwnedFd,
     holdings: &'a Holdings,
 ) -> Result<BorrowedFd<'a>, Failure> {
+    let built = surroundings.built;
     let namespace = |at: NamespaceIndex| built.namespaces.get(at.at());
     let user = |at: UserNsIndex| built.users.get(at.at());
     let found = match &inherited.source {
@@ -184,12 +251,8 @@ fn descriptor<'a>(
         Source::UserNamespace(at) => user(*at).map(|it| it.as_fd()),
         Source::BuiltNet => built.net.as_ref().map(|it| it.as_fd()),
         Source::BuiltIpc => built.ipc.as_ref().map(|it| it.as_fd()),
-        Source::External(name) => match name.as_str() {
-            "stdin" => Some(rustix::stdio::stdin()),
-            "stdout" => Some(rustix::stdio::stdout()),
-            "stderr" => Some(rustix::stdio::stderr()),
-            _ => None,
-        },
+        Source::External(name) => surroundings.external(name),
+        Source::Terminal(at) => surroundings.master(made.get(at.at()).copied().flatten()),
     };
     found.ok_or_else(|| {
         let source = &inherited.source;
@@ -200,12 +263,19 @@ fn descriptor<'a>(
 }
 
 /// Lets all tasks go. From then on they live, whatever becomes of this program.
-fn release(options: &Options, mut forker: Role, mut tracer: Role) -> Result<ExitCode, Failure> {
+fn release(
+    options: &Options,
+    // The last that goes: what keeps terminals waits for the tasks to end.
+    consoles: Consoles,
+    mut forker: Role,
+    mut tracer: Role,
+) -> Result<ExitCode, Failure> {
     tracer.send(&(), &[]).or_exit(Exit::Undone)?;
     let (released, _) = tracer
         .receive::<Answer<()>>(bound(SMALL, 0))
         .or_exit(Exit::Uncertain)?;
     released.map_err(Failure::from)?;
+    consoles.leave();
     tracer.end();
     let then = match options.detach {
         true => Released::Leave,

@@ -13,7 +13,7 @@ fn documented(purpose: Purpose) -> String {
     for form in list(purpose) {
         let options = calls.entry(form.name).or_default();
         let names = form.arguments.iter().filter_map(|(_, kind)| match kind {
-            Kind::Is(name, _) if name.contains('_') => Some(*name),
+            Kind::Is(name, _) if name.starts_with(|c: char| c.is_ascii_uppercase()) => Some(*name),
             _ => None,
         });
         options.extend(names);

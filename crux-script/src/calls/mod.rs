@@ -14,6 +14,7 @@ mod rules;
 mod signals;
 mod sockets;
 mod tasks;
+mod terminals;
 mod time;
 
 pub use kind::{Form, Kind, Names, Null, Purpose, Size};
@@ -29,6 +30,7 @@ pub fn list(purpose: Purpose) -> impl Iterator<Item = &'static Form> {
             memory::FORMS,
             files::FORMS,
             files::FCNTL,
+            terminals::FORMS,
             sockets::FORMS,
             ipc::FORMS,
             tasks::FORMS,

@@ -55,7 +55,7 @@ fn root_who_detaches_leaves_and_writes_the_pid() {
     Lab::test(Setup::ROOT, |lab| {
         let pidfile = lab.path("pid");
         let option = format!("--pidfile={}", pidfile.display());
-        let mut running = restore(lab, &record()?, &["--detach", &option])?;
+        let mut running = restore(lab, &record()?, &["--detach", "--inherit-stdio", &option])?;
         wait(&mut running, |running| Ok(running.ended()?.is_some()))?;
         let pid: u32 = fs::read_to_string(&pidfile)?.trim().parse()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -121,7 +121,7 @@ fn root_tasks_that_are_left_stopped_go_on_with_sigcont() {
     Lab::test(Setup::ROOT, |lab| {
         let pidfile = lab.path("pid");
         let option = format!("--pidfile={}", pidfile.display());
-        let options = ["--detach", "--leave-stopped", &option];
+        let options = ["--detach", "--inherit-stdio", "--leave-stopped", &option];
         let mut running = restore(lab, &record()?, &options)?;
         wait(&mut running, |running| Ok(running.ended()?.is_some()))?;
         let pid: i32 = fs::read_to_string(&pidfile)?.trim().parse()?;

@@ -333,6 +333,8 @@ pub(crate) fn record() -> Result<Tasks> {
         sockets: Vec::new(),
         without_setgroups: Vec::new(),
         seccomp_chains: Vec::new(),
+        terminals: Vec::new(),
+        controlling: Vec::new(),
     })
 }
 

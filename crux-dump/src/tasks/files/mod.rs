@@ -1,8 +1,8 @@
 //! Open files: descriptors, open file descriptions, pipes, root and working directories.
 //!
 //! Kind: effect. Each description is recorded once, however many descriptors of however many
-//! processes lead to it. What comes from outside the container is external where it is a standard
-//! stream, and an obstacle otherwise.
+//! processes lead to it. What comes from outside the container is external under a name (`outside`), and an
+//! obstacle where it has none.
 
 mod counters;
 mod diag;
@@ -10,9 +10,11 @@ mod directories;
 mod epoll;
 mod fdinfo;
 mod messages;
+mod outside;
 mod pipes;
 mod queue;
 mod sockets;
+mod terminals;
 mod unix;
 
 pub(super) use sockets::Numbers;
@@ -21,13 +23,15 @@ use super::memory::{MemoryError, complete, memfd, parent};
 use super::objects::Objects;
 use super::same::{Distinct, Shared};
 use super::{Part, Places, Target, TaskCause, TaskObstacle};
+use crate::judge::Policy;
 use crux_image::mounts::FileKind;
 use crux_image::tasks::{
-    Descriptor, DescriptorTable, DescriptorTableIndex, FileIndex, FsContext, FsIndex, OpenFile,
-    OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex, Socket,
+    ControllingTerminal, Descriptor, DescriptorTable, DescriptorTableIndex, FileIndex, FsContext,
+    FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex, Socket, Terminal,
 };
 use crux_mount::sys::{self, SysError};
 use fdinfo::FdInfo;
+use outside::{Holder, Names};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use sockets::Sockets;
@@ -35,6 +39,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
+use terminals::Terminals;
 
 const DELETED: &[u8] = b" (deleted)";
 
@@ -70,6 +75,10 @@ pub struct Files {
     pub sockets: Vec<Socket>,
     /// The network namespace of each, by inode number.
     pub socket_namespaces: Vec<u64>,
+    /// By [`crux_image::tasks::TerminalIndex`].
+    pub terminals: Vec<Terminal>,
+    /// Sessions with a terminal.
+    pub controlling: Vec<ControllingTerminal>,
     /// Of each process: none for a zombie, and where there is an obstacle.
     pub of: Vec<(Option<DescriptorTableIndex>, Option<FsIndex>)>,
 }
@@ -78,11 +87,27 @@ pub struct Files {
 pub fn capture(
     targets: &[Target],
     places: &Places,
+    policy: &Policy,
     objects: &mut Objects,
     obstacles: &mut Vec<TaskObstacle>,
 ) -> Result<Files, FilesError> {
     let mut tables = Distinct::new(Shared::Descriptors);
     let mut contexts = Distinct::new(Shared::Directories);
+    let failed = |target: &Target| {
+        let pid = target.pid;
+        move |error| FilesError::Process { pid, error }
+    };
+    let mut holders = HashMap::new();
+    let depth = match targets.first() {
+        Some(first) => outside::depth(targets).map_err(failed(first))?,
+        None => 0,
+    };
+    for (at, target) in targets.iter().enumerate() {
+        let numbers = outside::numbers(target).map_err(failed(target))?;
+        let pid = numbers.get(depth).copied().unwrap_or(0);
+        let first = at == 0;
+        holders.insert(target.pid, (pid, first));
+    }
     let mut collector = Collector {
         mounts: places,
         objects,
@@ -91,13 +116,15 @@ pub fn capture(
         ends: HashSet::new(),
         pipes: HashMap::new(),
         known: HashMap::new(),
-        names: HashSet::new(),
         epolls: Vec::new(),
         places: HashMap::new(),
         by_inode: HashMap::new(),
         sockets: Sockets::new().map_err(own)?,
         this: this().map_err(own)?,
         first: targets.first().map_or(0, |target| target.pid),
+        names: Names::new(policy),
+        terminals: Terminals::default(),
+        holders,
     };
     let mut listed = Vec::new();
     for (at, target) in targets.iter().enumerate() {
@@ -115,8 +142,11 @@ pub fn capture(
             let found = list(target).map_err(failed)?;
             collector.note_pipes(&found);
             collector.note_sockets(target, at, &found)?;
+            collector.note_terminals(target, &found)?;
             listed.push((target, found));
         }
+        let session = collector.terminals.note_session(target, at.into(), depth);
+        session.map_err(failed)?;
         let next = collector.files.fs.len();
         let fs = match contexts.find(target.pid, 0, next).map_err(failed)? {
             Some(known) => Some(known.into()),
@@ -127,6 +157,7 @@ pub fn capture(
     }
     collector.sockets.find_peers().map_err(own)?;
     collector.sockets.leave_out_those_of_outside();
+    collector.terminals.find_sessions(collector.obstacles);
     for (target, found) in listed {
         let table = collector.table(target, found)?;
         collector.files.tables.push(table);
@@ -137,6 +168,8 @@ pub fn capture(
     collector
         .epolls(targets)
         .map_err(|error| FilesError::Process { pid: first, error })?;
+    collector.files.terminals = collector.terminals.all;
+    collector.files.controlling = collector.terminals.controlling;
     Ok(collector.files)
 }
 
@@ -162,12 +195,15 @@ struct Collector<'a> {
     ends: HashSet<(u64, bool)>,
     pipes: HashMap<u64, PipeIndex>,
     known: HashMap<Key, Distinct>,
-    names: HashSet<String>,
     epolls: Vec<epoll::Epoll>,
     /// What each number of each process leads to.
     places: HashMap<epoll::Place, FileIndex>,
     /// By inode number: descriptions, and where each was seen first.
     by_inode: HashMap<u64, Vec<(epoll::Place, FileIndex)>>,
+    names: Names<'a>,
+    terminals: Terminals,
+    /// Of each process: its number in the container, and whether it is the first.
+    holders: HashMap<u32, (u32, bool)>,
     sockets: Sockets,
     /// This process, which has copies of what is on its way in sockets.
     this: Target,
@@ -254,12 +290,6 @@ impl Seen {
             _ => None,
         }
     }
-
-    /// A terminal: what matters of it is who has the other side.
-    fn is_terminal(&self) -> bool {
-        let unix98 = 136..=143;
-        matches!(self.kind(), Some(FileKind::CharDevice { major, .. }) if matches!(major, 4 | 5) || unix98.contains(&major))
-    }
 }
 
 impl Collector<'_> {
@@ -269,6 +299,14 @@ impl Collector<'_> {
                 self.ends.insert((seen.stat.st_ino, end == PipeEnd::Read));
             }
         }
+    }
+
+    fn note_terminals(&mut self, target: &Target, found: &[Seen]) -> Result<(), FilesError> {
+        let holder = |number| holder(&self.holders, target, number);
+        let (places, names) = (self.mounts, &mut self.names);
+        let obstacles = &mut *self.obstacles;
+        self.terminals
+            .note(target, found, holder, places, names, obstacles)
     }
 
     fn context(
@@ -377,8 +415,14 @@ impl Collector<'_> {
         if let Some(index) = self.sockets.index(seen) {
             return Ok(OpenTarget::Socket(index));
         }
-        if seen.is_terminal() {
-            return Ok(self.outside(target, seen));
+        if let Some(side) = terminals::kind(seen) {
+            let found = self.terminals.file(target, seen, side, self.mounts);
+            if let Some((index, file)) = found.map_err(failed)? {
+                return Ok(OpenTarget::Terminal(index, file));
+            }
+            let what = "is the terminal of another session, which cannot be dumped yet";
+            self.refuse(target, seen, TaskCause::Other(what.to_owned()));
+            return Ok(nothing(seen, FileKind::Regular));
         }
         if let Some(found) = self.anonymous(target, seen).map_err(failed)? {
             return Ok(found);
@@ -465,29 +509,35 @@ impl Collector<'_> {
         Ok(OpenTarget::Pipe(index, end))
     }
 
-    /// A standard stream is what the starter gave: so it will be after the restore.
+    /// A file that the restorer is to be given. What is no file of any mount and was not declared is one of a
+    /// kind that images do not hold.
     fn outside(&mut self, target: &Target, seen: &Seen) -> OpenTarget {
-        let stream = ["stdin", "stdout", "stderr"].get(seen.number as usize);
         let kind = seen.kind().unwrap_or(FileKind::Regular);
-        let Some(stream) = stream else {
-            let cause = match self.mounts.has(seen.info.mount) || !seen.path.starts_with(b"/") {
-                _ if sockets::is_socket(seen) => TaskCause::Other(sockets::why_not(target, seen)),
-                true => TaskCause::Unsupported(seen.path.clone()),
-                false => TaskCause::Outside(seen.path.clone()),
+        let holder = holder(&self.holders, target, seen.number);
+        let socket = sockets::is_socket(seen);
+        let known = seen.path.starts_with(b"/")
+            || seen.pipe_end().is_some()
+            || socket && sockets::is_unix(target, seen);
+        if !known && self.names.declared(holder).is_none() {
+            let cause = match socket {
+                true => TaskCause::Other(sockets::why_not(target, seen)),
+                false => TaskCause::Unsupported(seen.path.clone()),
             };
             self.refuse(target, seen, cause);
             return nothing(seen, kind);
-        };
-        // The streams of the first process have the plain names.
-        let name = match self.names.insert((*stream).to_owned()) {
-            true => (*stream).to_owned(),
-            false => format!("{stream}-{}", self.files.files.len()),
-        };
-        self.names.insert(name.clone());
-        OpenTarget::External {
-            name,
-            kind,
-            described: seen.path.clone(),
+        }
+        match self.names.name(holder) {
+            Ok(name) => OpenTarget::External {
+                name,
+                kind,
+                described: seen.path.clone(),
+            },
+            Err(declaration) => {
+                let shown = seen.path.clone();
+                let cause = TaskCause::Undeclared { shown, declaration };
+                self.refuse(target, seen, cause);
+                nothing(seen, kind)
+            }
         }
     }
 
@@ -514,6 +564,11 @@ fn nothing(seen: &Seen, kind: FileKind) -> OpenTarget {
         kind,
         described: seen.path.clone(),
     }
+}
+
+fn holder(holders: &HashMap<u32, (u32, bool)>, target: &Target, number: u32) -> Holder {
+    let (pid, first) = holders.get(&target.pid).copied().unwrap_or_default();
+    Holder { pid, first, number }
 }
 
 fn identity(seen: &Seen) -> ((u32, u32), u64) {

@@ -186,6 +186,12 @@ pub(super) fn is_socket(seen: &Seen) -> bool {
     seen.path.starts_with(b"socket:[")
 }
 
+/// Whether a socket is a unix socket: one that is not recorded has its other end outside.
+pub(super) fn is_unix(target: &Target, seen: &Seen) -> bool {
+    let socket = copy(target.pid, seen.number);
+    socket.is_ok_and(|socket| number(socket.as_fd(), SO_DOMAIN).is_ok_and(|it| it == 1))
+}
+
 /// Why a socket is none that can be recorded, in words.
 pub(super) fn why_not(target: &Target, seen: &Seen) -> String {
     let socket = copy(target.pid, seen.number);

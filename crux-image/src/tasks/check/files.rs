@@ -8,7 +8,7 @@ use crate::mounts::Mounts;
 use crate::path::is_printable;
 use crate::tasks::{
     DescriptorTable, EpollTarget, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, Pipe,
-    Tasks, TimerFile, UnlinkedFile,
+    Tasks, TerminalFile, TimerFile, UnlinkedFile,
 };
 
 /// `NR_OPEN` can be raised to this (`sysctl_nr_open_max`).
@@ -77,14 +77,15 @@ fn check_file(tasks: &Tasks, mounts: &Mounts, file: &OpenFile) -> Result<(), Tas
             name, described, ..
         } => {
             at_most("bytes of a description", described.len(), DESCRIBED_LIMIT)?;
-            let good = !name.is_empty()
-                && name.len() <= NAME_LIMIT
-                && name != "auto"
-                && !name.contains('=')
-                && is_printable(name);
-            match good {
-                true => Ok(()),
-                false => Err(TasksRule::GrantName),
+            grant_name(name)
+        }
+        OpenTarget::Terminal(index, side) => {
+            in_range("terminal", index.at(), tasks.terminals.len())?;
+            match side {
+                TerminalFile::Slave(place) | TerminalFile::Controlling(place) => {
+                    location(mounts, place)
+                }
+                TerminalFile::Master | TerminalFile::Nameless => Ok(()),
             }
         }
         OpenTarget::Event(it) => value("count of an eventfd", it.count, u64::MAX - 1),
@@ -114,6 +115,19 @@ fn epoll(tasks: &Tasks, targets: &[EpollTarget]) -> Result<(), TasksRule> {
         )?;
     }
     Ok(())
+}
+
+/// What `--external NAME=` can grant.
+pub(super) fn grant_name(name: &str) -> Result<(), TasksRule> {
+    let good = !name.is_empty()
+        && name.len() <= NAME_LIMIT
+        && name != "auto"
+        && !name.contains('=')
+        && is_printable(name);
+    match good {
+        true => Ok(()),
+        false => Err(TasksRule::GrantName),
+    }
 }
 
 fn check_unlinked(mounts: &Mounts, file: &UnlinkedFile) -> Result<(), TasksRule> {

@@ -11,6 +11,7 @@ mod processes;
 mod rule;
 mod seccomp;
 mod sockets;
+mod terminals;
 
 pub use rule::{TasksError, TasksPlace, TasksRule};
 
@@ -33,7 +34,8 @@ impl Tasks {
         files::check(self, mounts)?;
         ipc::check(self)?;
         sockets::check(self, mounts)?;
-        seccomp::check(self)
+        seccomp::check(self)?;
+        terminals::check(self, mounts)
     }
 
     fn check_counts(&self) -> Result<(), TasksError> {
@@ -55,6 +57,8 @@ impl Tasks {
             ("unlinked files", self.unlinked.len(), PART_LIMIT),
             ("pipes", self.pipes.len(), PART_LIMIT),
             ("sockets", self.sockets.len(), PART_LIMIT),
+            ("terminals", self.terminals.len(), NAMESPACE_LIMIT),
+            ("controlling terminals", self.controlling.len(), TASK_LIMIT),
             ("pid namespaces", self.pid_namespaces.len(), NAMESPACE_LIMIT),
             ("UTS namespaces", self.uts_namespaces.len(), NAMESPACE_LIMIT),
             ("IPC namespaces", self.ipc_namespaces.len(), NAMESPACE_LIMIT),

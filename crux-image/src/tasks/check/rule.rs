@@ -30,6 +30,8 @@ pub enum TasksPlace {
     Pipe(usize),
     Socket(usize),
     Fs(usize),
+    Terminal(usize),
+    Session(usize),
     Namespace(&'static str, usize),
     Ipc(usize),
     Seccomp(usize),
@@ -50,6 +52,8 @@ impl fmt::Display for TasksPlace {
             Self::Pipe(at) => write!(f, "pipe {at}"),
             Self::Socket(at) => write!(f, "socket {at}"),
             Self::Fs(at) => write!(f, "root and working directory {at}"),
+            Self::Terminal(at) => write!(f, "terminal {at}"),
+            Self::Session(at) => write!(f, "controlling terminal {at}"),
             Self::Namespace(kind, at) => write!(f, "{kind} namespace {at}"),
             Self::Seccomp(at) => write!(f, "seccomp filters {at}"),
             Self::Ipc(at) => write!(f, "contents of IPC namespaces {at}"),
@@ -140,6 +144,14 @@ pub enum TasksRule {
     GrantName,
     #[error("a name is empty, too long, or has a NUL byte or a slash")]
     Name,
+    #[error("two things from outside have the name \"{0}\"")]
+    NameTwice(String),
+    #[error("two terminals are one, two sessions have one terminal, or one session has two")]
+    TerminalTwice,
+    #[error("a terminal is at a place that is none of a terminal")]
+    TerminalPlace,
+    #[error("a session has a terminal, but its leader is none")]
+    TerminalLeader,
     #[error("only the first pid namespace may be the caller's, and it alone has no parent")]
     PidNamespace,
     #[error("{0} is there twice")]

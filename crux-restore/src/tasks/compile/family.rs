@@ -88,6 +88,7 @@ impl Compiler<'_> {
         }
         if begins {
             self.call(at, Call::new(libc::SYS_setsid));
+            self.take_terminal(at, process);
         }
         let helpers: Vec<_> = self.lineage.helpers(at).cloned().collect();
         for helper in &helpers {
@@ -96,6 +97,11 @@ impl Compiler<'_> {
         for child in later {
             self.child(at, child);
         }
+    }
+
+    /// Whether its session begins when it has made some of its children.
+    pub(super) fn begins_late(&self, at: ProcessIndex, process: &Process) -> bool {
+        process.session == process.first_pid() && self.has_early_children(at)
     }
 
     fn has_early_children(&self, at: ProcessIndex) -> bool {
@@ -222,6 +228,10 @@ impl Compiler<'_> {
         self.arena.stop(self.scripts[at.at()], TOGETHER);
         if founded.is_none() && self.lineage.first_group(at) != process.group {
             self.join_group(at, process, 0, process.group);
+        }
+        self.foreground(at, process);
+        if at.at() == 0 {
+            self.lock_terminals(at);
         }
         let tasks = self.tasks;
         for index in tasks.children(at) {

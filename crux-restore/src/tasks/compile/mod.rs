@@ -40,15 +40,16 @@ mod threads;
 mod users;
 
 use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan};
+use crate::grants::DescriptorFacts;
 use crux_image::mounts::Mounts;
-use crux_image::tasks::{Clocks, Process, ProcessIndex, ProcessState, Tasks};
+use crux_image::tasks::{Clocks, Process, ProcessIndex, ProcessState, Tasks, TerminalIndex};
 use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
 use files::Openers;
 use lineage::Lineage;
 use namespaces::Kind;
 use numbers::Numbers;
 use places::Places;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What matters of the machine and of whoever restores.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +70,12 @@ pub struct Machine {
     pub oom_score_adj: i16,
     /// Numbers of processes and threads that are taken, in their order.
     pub numbers: Vec<u32>,
+    /// The first process is not to end with this program (`PR_SET_PDEATHSIG`).
+    pub leaves: bool,
+    /// Terminals for which no pty is made, as something else was granted under these names.
+    pub given: BTreeMap<TerminalIndex, String>,
+    /// What this program was started with.
+    pub(crate) descriptors: DescriptorFacts,
 }
 
 /// Why tasks cannot be restored here.
@@ -123,7 +130,7 @@ impl<'a> Compiler<'a> {
         let processes = tasks.processes.iter();
         let scripts = processes.map(|process| arena.script(name(process)));
         let scripts = scripts.collect();
-        let numbers = Numbers::new(tasks, mounts);
+        let numbers = Numbers::new(tasks, mounts, &machine.given);
         let lineage = Lineage::new(tasks);
         for (number, name) in numbers.names() {
             arena.name_descriptor(number as i32, name);

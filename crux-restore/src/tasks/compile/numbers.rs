@@ -10,8 +10,10 @@ use crate::tasks::plan::{Inherited, Source};
 use crux_image::mounts::{
     Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType, UserNsIndex,
 };
-use crux_image::tasks::{FileIndex, OpenTarget, SharedMemoryIndex, SocketIndex, Tasks};
-use std::collections::HashMap;
+use crux_image::tasks::{
+    FileIndex, OpenTarget, SharedMemoryIndex, SocketIndex, Tasks, TerminalIndex,
+};
+use std::collections::{BTreeMap, HashMap};
 
 /// The arena, and behind it shared memory while it is filled.
 const ARENA: u64 = 1 << 30;
@@ -46,10 +48,16 @@ pub(super) struct Numbers {
     users: Vec<u32>,
     /// By [`Kind`]: what the first task is born in, if it is the caller's, and then those of the record.
     kept: Vec<Vec<u32>>,
+    /// None: something that a mount shows.
+    terminals: Vec<(u32, Option<Source>)>,
 }
 
 impl Numbers {
-    pub(super) fn new(tasks: &Tasks, mounts: &Mounts) -> Self {
+    pub(super) fn new(
+        tasks: &Tasks,
+        mounts: &Mounts,
+        given: &BTreeMap<TerminalIndex, String>,
+    ) -> Self {
         let tables = tasks.descriptor_tables.iter();
         let last = tables.filter_map(|table| table.descriptors.last());
         let last = last.map(|it| it.number).chain(registered(tasks));
@@ -83,6 +91,13 @@ impl Numbers {
         let sockets = sockets.collect();
         let users = mounts.user_namespaces.iter().map(|_| take()).collect();
         let kept = Kind::ALL.map(|kind| (0..=kind.count(tasks)).map(|_| take()).collect());
+        let terminals = (0..tasks.terminals.len()).map(TerminalIndex::from);
+        let terminals = terminals.map(|at| match given.get(&at) {
+            Some(_) if tasks.terminals[at.at()].place.is_some() => (take(), None),
+            Some(name) => (take(), Some(Source::External(name.clone()))),
+            None => (take(), Some(Source::Terminal(at))),
+        });
+        let terminals = terminals.collect();
         let built = |wanted: OwnFsType| {
             let mut origins = mounts.origins.iter();
             origins.any(|origin| match origin {
@@ -112,6 +127,7 @@ impl Numbers {
             sockets,
             users,
             kept: kept.into(),
+            terminals,
         }
     }
 
@@ -155,6 +171,17 @@ impl Numbers {
         self.sockets[socket.at()].1
     }
 
+    /// The master of a terminal that is made.
+    pub(super) fn master(&self, terminal: TerminalIndex) -> Option<u32> {
+        let (number, source) = &self.terminals[terminal.at()];
+        matches!(source, Some(Source::Terminal(_))).then_some(*number)
+    }
+
+    /// What was granted for one that is not.
+    pub(super) fn given(&self, terminal: TerminalIndex) -> u32 {
+        self.terminals[terminal.at()].0
+    }
+
     /// Where shared memory is mapped as a whole.
     pub(super) fn parking(&self, memory: SharedMemoryIndex) -> u64 {
         self.parking[memory.at()]
@@ -179,6 +206,8 @@ impl Numbers {
         }
         let externals = self.externals.iter();
         all.extend(externals.map(|(number, name)| (*number, Source::External(name.clone()))));
+        let terminals = self.terminals.iter().cloned();
+        all.extend(terminals.filter_map(|(number, source)| Some((number, source?))));
         let inherited = |(number, source)| Inherited { number, source };
         let mut all: Vec<_> = all.into_iter().map(inherited).collect();
         all.sort_by_key(|it| it.number);
@@ -198,6 +227,7 @@ impl Numbers {
                 Source::BuiltIpc => "ipc namespace".to_owned(),
                 Source::Proc => "/proc".to_owned(),
                 Source::External(name) => name,
+                Source::Terminal(at) => format!("master of terminal {}", at.0),
             };
             (it.number, name)
         };

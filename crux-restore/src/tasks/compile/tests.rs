@@ -315,6 +315,8 @@ pub(super) fn record() -> Tasks {
         sockets: Vec::new(),
         without_setgroups: Vec::new(),
         seccomp_chains: Vec::new(),
+        terminals: Vec::new(),
+        controlling: Vec::new(),
     }
 }
 
@@ -323,6 +325,9 @@ pub(super) fn machine() -> Machine {
         vdso: Vec::new(),
         limits: vec![u64::MAX; 16],
         capabilities: 0x1ff_ffff_ffff,
+        uid: 0,
+        gid: 0,
+        clocks: Clocks::default(),
         ..Machine::default()
     }
 }

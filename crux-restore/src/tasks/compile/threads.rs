@@ -158,7 +158,12 @@ impl Compiler<'_> {
             self.line(script, call);
         }
         let option = libc::PR_SET_PDEATHSIG;
-        let value = u32::from(thread.parent_death_signal);
+        // Whoever started the first process is gone, and with --detach so is this program.
+        let alone = self.machine.leaves && self.tasks.processes.first() == Some(process);
+        let value = match alone {
+            true => 0,
+            false => u32::from(thread.parent_death_signal),
+        };
         self.line(
             script,
             Call::new(libc::SYS_prctl).with(arguments![option, value]),

@@ -15,6 +15,7 @@ mod owners;
 mod paths;
 mod pipes;
 mod sockets;
+mod terminals;
 mod unix;
 
 pub(super) use openers::Openers;
@@ -34,6 +35,10 @@ impl Compiler<'_> {
                 0_u32
             ]);
             self.call(at, close);
+            self.terminals(at);
+        }
+        if !self.begins_late(at, process) {
+            self.take_terminal(at, process);
         }
         let tasks = self.tasks;
         for object in self.openers.of(at).to_vec() {
@@ -52,6 +57,7 @@ impl Compiler<'_> {
                 OpenTarget::Timer(timer) => self.open_timer(at, index, file, timer),
                 OpenTarget::Epoll(_) => self.open_epoll(at, index, file),
                 OpenTarget::External { .. } | OpenTarget::Socket(_) => {}
+                OpenTarget::Terminal(..) => self.open_terminal(at, process, index, file),
                 OpenTarget::Unlinked(_) => {
                     self.refuse(
                         process,
