@@ -8,6 +8,7 @@ pub mod contents;
 mod dump;
 pub mod failure;
 pub mod judge;
+pub mod network;
 mod privilege;
 pub mod report;
 pub mod roles;

@@ -4,6 +4,10 @@
 //! a source for each external origin, or the list of what is missing with the
 //! options that would grant it.
 
+mod ends;
+
+pub(crate) use ends::{EndError, ends};
+
 use crate::cli::{External as ExternalOption, Options, SlaveMountMap, bytes};
 use crux_image::mounts::{
     External, ExternalRole, FsOption, GroupLink, KernelFs, Master, Mount, Mounts, Origin,
@@ -317,6 +321,9 @@ impl Given {
             match external {
                 ExternalOption::Auto => given.auto = true,
                 ExternalOption::Source { name, .. } if asked.files.contains(name.as_str()) => {}
+                // Of network devices, which mounts know nothing of.
+                ExternalOption::Source { name, .. }
+                    if ends::is_one(name) && !options.mounts_only => {}
                 ExternalOption::Source { name, source } => {
                     let origin = asked.externals.get(name.as_str()).copied();
                     let origin = origin.ok_or_else(|| unknown(name, asked))?;

@@ -254,7 +254,14 @@ impl Roles {
         let pages = pages.map(|(_, file)| file.try_clone_to_owned());
         let pages = pages.transpose().or_exit(Exit::Undone)?;
         let proc = host::open_proc()?;
-        Ok(Holdings { pages, proc })
+        Ok(Holdings {
+            pages,
+            proc,
+            route: match options.mounts_only {
+                true => None,
+                false => tasks::restore::open_route(),
+            },
+        })
     }
 
     /// The task of the builder, as it is.

@@ -26,6 +26,10 @@ pub(crate) const DEMO: &[Package] = &[
 /// What the root tier makes containers with, its own, and those of LXC and runc; and the runtimes that are
 /// restored in them.
 pub(crate) const CONTAINERS: &[Package] = &[
+    package(
+        "iproute2",
+        &["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"],
+    ),
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),
@@ -43,6 +47,10 @@ pub(crate) const CONTAINERS: &[Package] = &[
 
 /// What the files of a virtual machine are made with.
 pub(crate) const MACHINE: &[Package] = &[
+    package(
+        "iproute2",
+        &["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"],
+    ),
     package("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     package("libcap2-bin", &["/sbin/setcap", "/usr/sbin/setcap"]),
     package("util-linux", &["/usr/bin/nsenter"]),

@@ -6,7 +6,8 @@ use super::DumpError;
 use crux_role::{Capability, Need, lacking};
 
 use Capability::{
-    CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_IPC_OWNER, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
+    CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_IPC_OWNER, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
+    CAP_SYS_PTRACE,
 };
 
 const ENTERING: [Need; 2] = [
@@ -35,6 +36,16 @@ const IPC: [Need; 2] = [
         "read semaphores, messages and shared memory of other users",
     ),
 ];
+const NETWORKS: [Need; 2] = [
+    Need::for_work(
+        CAP_SYS_ADMIN,
+        "enter the container's network namespace, and see what is in it",
+    ),
+    Need::for_work(
+        CAP_NET_ADMIN,
+        "see whether the container's network namespace filters packets",
+    ),
+];
 /// Done without, and less well.
 const BETTER: [Need; 1] = [Need::for_more(
     CAP_FOWNER,
@@ -43,13 +54,18 @@ const BETTER: [Need; 1] = [Need::for_more(
 
 /// All that any target may ask for.
 pub fn all() -> Vec<Need> {
-    let lists: [&[Need]; 5] = [&ENTERING, &PROCESSES, &FILES, &IPC, &BETTER];
+    let lists: [&[Need]; 6] = [&ENTERING, &PROCESSES, &FILES, &IPC, &NETWORKS, &BETTER];
     lists.concat()
 }
 
 /// Before a mount namespace is entered.
 pub(super) fn check_entering() -> Result<(), DumpError> {
     check(&ENTERING)
+}
+
+/// Before a network namespace is entered.
+pub(super) fn check_networks() -> Result<(), DumpError> {
+    check(&NETWORKS)
 }
 
 /// When a process may not be looked at.

@@ -12,6 +12,7 @@ mod inside;
 pub(crate) mod ipc;
 mod locks;
 mod machine;
+mod networks;
 mod peel;
 mod process;
 mod queues;
@@ -91,7 +92,11 @@ pub fn read(
         host_net: own.net,
         host_ipc: own.ipc,
         foreign: Vec::new(),
+        networks: Vec::new(),
     };
+    if tasks == WithTasks::Yes {
+        tables.networks = networks::of_tasks(&own, pid, &machine)?;
+    }
     let mut users = Users::new(&own)?;
     if tasks == WithTasks::Yes {
         // The first: parents stand before their children.

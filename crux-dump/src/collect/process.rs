@@ -141,6 +141,11 @@ pub(super) fn open_directory(path: &str) -> Result<OwnedFd, SysError> {
         .map_err(|errno| SysError::new(format!("open(\"{path}\", O_PATH|O_DIRECTORY)"), errno))
 }
 
+/// A namespace of a process.
+pub(super) fn open_namespace(process: &Process, kind: NamespaceKind) -> Result<OwnedFd, SysError> {
+    sys::open_process_namespace(process.directory(), kind)
+}
+
 /// The identity of a namespace of a process.
 pub(super) fn namespace(
     process: BorrowedFd<'_>,

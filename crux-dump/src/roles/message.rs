@@ -7,6 +7,7 @@ use crate::collect::DumpError;
 use crate::collect::ipc::SeenIpc;
 use crate::failure::{Exit, Failure, Told};
 use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, SeenQueue, WishCheck};
+use crate::network::SeenNetwork;
 use crate::tasks::{CaptureError, FreezeError, Release, TaskObstacle};
 use crux_image::contents::Section;
 use crux_image::mounts::{IdMap, Lock, OriginIndex, UserNamespace, UserNsIndex};
@@ -135,6 +136,8 @@ pub struct Tables {
     pub host_ipc: NamespaceId,
     /// All other namespaces, each with a task in it.
     pub foreign: Vec<(u32, Vec<u8>)>,
+    /// The network namespaces that tasks of the container are in, but for the dumper's own.
+    pub networks: Vec<SeenNetwork>,
 }
 
 /// A mount namespace of the container.

@@ -19,6 +19,7 @@ pub const COLLECTOR: &[Capability] = &[
     CAP_SYS_CHROOT,
     CAP_FOWNER,
     CAP_IPC_OWNER,
+    CAP_NET_ADMIN,
 ];
 /// What the tracer keeps.
 pub const TRACER: &[Capability] = &[
@@ -181,7 +182,13 @@ pub fn collector_filter() -> Filter {
         .one_of(
             libc::SYS_setns,
             1,
-            &[libc::CLONE_NEWNS, libc::CLONE_NEWUSER, libc::CLONE_NEWIPC].map(word),
+            &[
+                libc::CLONE_NEWNS,
+                libc::CLONE_NEWUSER,
+                libc::CLONE_NEWIPC,
+                libc::CLONE_NEWNET,
+            ]
+            .map(word),
         )
         // What an ipc namespace holds.
         .one_of(
@@ -194,9 +201,16 @@ pub fn collector_filter() -> Filter {
         .one_of(libc::SYS_msgrcv, 4, &[MSG_COPY])
         .one_of(libc::SYS_shmat, 2, &[word(libc::SHM_RDONLY)])
         .allow(&[libc::SYS_shmdt])
+        // Questions to the kernel in a network namespace.
+        .one_of(libc::SYS_socket, 0, &[word(libc::AF_NETLINK)])
+        .allow(&[libc::SYS_sendto, libc::SYS_recvfrom])
         .one_of(libc::SYS_clone, 0, &[FORK])
         .allow(&[libc::SYS_pipe2, libc::SYS_set_robust_list, libc::SYS_wait4])
-        .one_of(libc::SYS_unshare, 0, &[word(libc::CLONE_NEWNS)])
+        .one_of(
+            libc::SYS_unshare,
+            0,
+            &[libc::CLONE_NEWNS, libc::CLONE_NEWNET].map(word),
+        )
         .one_of(
             libc::SYS_fcntl,
             1,
@@ -335,7 +349,6 @@ mod tests {
         let calls = [
             libc::SYS_execve,
             libc::SYS_execveat,
-            libc::SYS_socket,
             libc::SYS_connect,
             libc::SYS_ptrace,
             libc::SYS_process_vm_writev,
@@ -347,6 +360,9 @@ mod tests {
             for filter in [encoder_filter(), supervisor_filter(), collector_filter()] {
                 assert!(!filter.lists(call), "{call}");
             }
+        }
+        for filter in [encoder_filter(), supervisor_filter(), tracer_filter()] {
+            assert!(!filter.lists(libc::SYS_socket));
         }
         for filter in [encoder_filter(), supervisor_filter()] {
             assert!(!filter.lists(libc::SYS_clone));

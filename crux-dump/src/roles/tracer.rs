@@ -99,6 +99,7 @@ fn record(
 ) -> Result<Captured, Refusal> {
     let user_ids = std::mem::take(&mut tables.user_ids);
     let without_setgroups = std::mem::take(&mut tables.without_setgroups);
+    let networks = std::mem::take(&mut tables.networks);
     let (seen, _) = encoder::seen(tables)?;
     let surroundings = Surroundings {
         spaces: &seen.container,
@@ -106,6 +107,7 @@ fn record(
         user_ids: &user_ids,
         without_setgroups: &without_setgroups,
         policy,
+        networks: &networks,
     };
     Ok(tasks::capture(frozen, &surroundings, ipc, filters, pages)?)
 }

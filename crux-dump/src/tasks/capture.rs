@@ -18,6 +18,7 @@ use super::threads::{self, About, ThreadError};
 use super::users::Ids;
 use super::{Distinct, Filters, Objects, Part, Places, Shared, TaskCause, TaskObstacle};
 use crate::judge::{Obstacle, Policy, SeenNamespace};
+use crate::network::SeenNetwork;
 use crate::sys;
 use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::{
@@ -86,6 +87,8 @@ pub struct Surroundings<'a> {
     pub without_setgroups: &'a [UserNsIndex],
     /// What the command line says.
     pub policy: &'a Policy,
+    /// The network namespaces that tasks are in.
+    pub networks: &'a [SeenNetwork],
 }
 
 /// The record of tasks, and of its pages.
@@ -170,6 +173,7 @@ pub fn capture(
     let Recorder {
         namespaces, clocks, ..
     } = recorder;
+    let networks = namespaces.networks();
     let tasks = Tasks {
         clocks,
         processes,
@@ -192,6 +196,7 @@ pub fn capture(
         seccomp_chains,
         terminals: files.terminals,
         controlling: files.controlling,
+        networks,
     };
     Ok(Captured { tasks, checksum })
 }
@@ -303,7 +308,7 @@ struct Common<'a> {
 
 /// What grows as processes are recorded.
 struct Recorder<'a> {
-    namespaces: Namespaces,
+    namespaces: Namespaces<'a>,
     users: &'a [UserNamespace],
     clocks: Clocks,
 }
@@ -313,9 +318,11 @@ impl<'a> Recorder<'a> {
         let ids = surroundings.user_ids.iter().enumerate();
         let ids = ids.map(|(at, id)| (*id, UserNsIndex::from(at))).collect();
         Ok(Self {
-            namespaces: Namespaces::new(ids).map_err(|error| CaptureError::Process {
-                pid: std::process::id(),
-                error,
+            namespaces: Namespaces::new(ids, surroundings.networks).map_err(|error| {
+                CaptureError::Process {
+                    pid: std::process::id(),
+                    error,
+                }
             })?,
             users: surroundings.users,
             clocks: clocks(),

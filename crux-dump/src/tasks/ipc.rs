@@ -77,7 +77,7 @@ pub(super) fn segments(
 /// What else there is to say of them.
 pub(super) struct Context<'a> {
     pub(super) targets: &'a [Target],
-    pub(super) namespaces: &'a Namespaces,
+    pub(super) namespaces: &'a Namespaces<'a>,
     pub(super) users: &'a [UserNamespace],
 }
 

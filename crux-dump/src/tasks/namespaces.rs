@@ -6,11 +6,12 @@
 use super::proc_text::{odd, read};
 use super::target::Target;
 use super::{Part, TaskCause, TaskObstacle};
+use crate::network::SeenNetwork;
 use crate::sys;
 use crux_image::mounts::UserNsIndex;
 use crux_image::tasks::{
-    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, NetNsIndex, PidNamespace,
-    PidNsIndex, TimeNamespace, UtsNamespace,
+    CgroupMembership, CgroupNamespace, IpcNamespace, NetDeviceKind, NetNamespace, NetNsIndex,
+    Network, PidNamespace, PidNsIndex, TimeNamespace, UtsNamespace, VethPeer,
 };
 use crux_mount::sys::{NamespaceKind, SysError};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -22,7 +23,10 @@ type Inode = u64;
 
 /// The namespaces met so far.
 #[derive(Debug)]
-pub(super) struct Namespaces {
+pub(super) struct Namespaces<'a> {
+    seen: &'a [SeenNetwork],
+    /// Which of `seen` each of `net` is.
+    places: Vec<usize>,
     own: HashMap<&'static str, Inode>,
     users: HashMap<Inode, UserNsIndex>,
     known: HashMap<Inode, usize>,
@@ -67,9 +71,12 @@ impl Homes {
     };
 }
 
-impl Namespaces {
+impl<'a> Namespaces<'a> {
     /// None yet. `users` are those of the record of mounts, by inode number.
-    pub(super) fn new(users: HashMap<Inode, UserNsIndex>) -> Result<Self, SysError> {
+    pub(super) fn new(
+        users: HashMap<Inode, UserNsIndex>,
+        seen: &'a [SeenNetwork],
+    ) -> Result<Self, SysError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let process = openat(CWD, "/proc/self", flags, Mode::empty())
             .map_err(|errno| SysError::new("open(\"/proc/self\")", errno))?;
@@ -80,6 +87,8 @@ impl Namespaces {
             }
         }
         Ok(Self {
+            seen,
+            places: Vec::new(),
             own,
             users,
             known: HashMap::new(),
@@ -165,7 +174,10 @@ impl Namespaces {
                 Some(at) => *at,
                 None => {
                     let owner = self.owner(&namespace)?;
-                    let at = self.add(kind, target, owner, names, obstacles)?;
+                    let at = match kind {
+                        NamespaceKind::Net => self.network(id, target, owner, obstacles)?,
+                        _ => self.add(kind, target, owner, names)?,
+                    };
                     self.known.insert(id, at);
                     at
                 }
@@ -201,7 +213,6 @@ impl Namespaces {
         target: &Target,
         user_namespace: Option<UserNsIndex>,
         (host_name, domain_name): (&[u8], &[u8]),
-        obstacles: &mut Vec<TaskObstacle>,
     ) -> Result<usize, SysError> {
         Ok(match kind {
             NamespaceKind::Uts => push(
@@ -213,28 +224,6 @@ impl Namespaces {
                 },
             ),
             NamespaceKind::Ipc => push(&mut self.ipc, IpcNamespace { user_namespace }),
-            NamespaceKind::Net => {
-                let devices = devices(&read(&target.directory, "net/dev")?);
-                if !devices.is_empty() {
-                    let what = format!(
-                        "is in a network namespace with the device {}, which cannot be dumped yet",
-                        devices.join(", ")
-                    );
-                    obstacles.push(TaskObstacle {
-                        pid: target.pid,
-                        part: Part::Process,
-                        cause: TaskCause::Other(what),
-                    });
-                }
-                let loopback_up = loopback_is_up(&read(&target.directory, "net/fib_trie")?);
-                push(
-                    &mut self.net,
-                    NetNamespace {
-                        user_namespace,
-                        loopback_up,
-                    },
-                )
-            }
             NamespaceKind::Cgroup => push(
                 &mut self.cgroup,
                 CgroupNamespace {
@@ -257,6 +246,53 @@ impl Namespaces {
                 )
             }
         })
+    }
+
+    /// What is in a network namespace the collector has found out.
+    fn network(
+        &mut self,
+        id: Inode,
+        target: &Target,
+        user_namespace: Option<UserNsIndex>,
+        obstacles: &mut Vec<TaskObstacle>,
+    ) -> Result<usize, SysError> {
+        let place = self.seen.iter().position(|it| it.id.0 == id);
+        let place = place.ok_or_else(|| {
+            SysError::new("find the network namespace among those seen", Errno::NOENT)
+        })?;
+        let seen = &self.seen[place];
+        let obstacle = |what: &String| TaskObstacle {
+            pid: target.pid,
+            part: Part::Process,
+            cause: TaskCause::Other(format!(
+                "is in a network namespace with {what}, which cannot be dumped yet"
+            )),
+        };
+        obstacles.extend(seen.obstacles.iter().map(obstacle));
+        let loopback = seen.network.devices.first();
+        let loopback_up = loopback.is_some_and(|it| it.flags & libc::IFF_UP as u32 != 0);
+        self.places.push(place);
+        let record = NetNamespace {
+            user_namespace,
+            loopback_up,
+        };
+        Ok(push(&mut self.net, record))
+    }
+
+    /// What is in those that were met, with their positions in the record.
+    pub(super) fn networks(&self) -> Vec<Network> {
+        let position = |seen: NetNsIndex| self.places.iter().position(|it| *it == seen.at());
+        let network = |place: &usize| {
+            let mut network = self.seen[*place].network.clone();
+            network.namespace = position(network.namespace)?.into();
+            for device in &mut network.devices {
+                if let NetDeviceKind::Veth(VethPeer::Inside(namespace, _)) = &mut device.kind {
+                    *namespace = position(*namespace)?.into();
+                }
+            }
+            Some(network)
+        };
+        self.places.iter().filter_map(network).collect()
     }
 
     fn owner(&self, namespace: &OwnedFd) -> Result<Option<UserNsIndex>, SysError> {
@@ -316,25 +352,6 @@ fn parse_cgroups(text: &[u8]) -> Option<Vec<CgroupMembership>> {
     lines.map(line).collect()
 }
 
-/// The devices of a network namespace that a new one has not.
-fn devices(text: &[u8]) -> Vec<String> {
-    /// Made by modules in every new namespace.
-    const EVERYWHERE: [&str; 9] = [
-        "lo", "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0",
-    ];
-    let text = String::from_utf8_lossy(text);
-    let names = text.lines().skip(2).filter_map(|line| line.split_once(':'));
-    let others = names.map(|(name, _)| name.trim().to_owned());
-    others
-        .filter(|name| !EVERYWHERE.contains(&name.as_str()) && name != "ip6gre0")
-        .collect()
-}
-
-/// The kernel gives a loopback device its address, and the address its route, when it goes up.
-fn loopback_is_up(fib_trie: &[u8]) -> bool {
-    fib_trie.windows(9).any(|it| it == b"127.0.0.1")
-}
-
 /// Lines of `monotonic SECONDS NANOSECONDS`, likewise `boottime`.
 fn offsets(text: &[u8]) -> Option<(i64, i64)> {
     let text = std::str::from_utf8(text).ok()?;
@@ -369,13 +386,5 @@ mod tests {
             Some((1_000_000_005, -1_000_000_000))
         );
         assert_eq!(offsets(b"monotonic 1 5\n"), None);
-    }
-
-    #[test]
-    fn devices_of_a_new_namespace_are_none() {
-        let text = b"Inter-|\n face |bytes\n    lo:  0 0\n sit0: 0\n  eth0: 1 2\n";
-        assert_eq!(devices(text), ["eth0"]);
-        assert!(loopback_is_up(b"  |-- 127.0.0.1\n"));
-        assert!(!loopback_is_up(b""));
     }
 }

@@ -10,6 +10,7 @@ mod homes;
 mod ipc;
 mod layout;
 mod narrow;
+mod network;
 mod order;
 mod record;
 mod sockets;

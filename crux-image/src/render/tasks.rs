@@ -5,6 +5,7 @@
 
 use super::homes::namespaces;
 use super::ipc::{self, IpcRecord, ipc_records};
+use super::network::{self, NetworkRecord};
 use super::terminals::{self, TerminalRecord};
 use super::{sockets, words};
 use crate::mounts::Mounts;
@@ -23,6 +24,7 @@ pub struct TasksRecord {
     shared_memory: Vec<SharedRecord>,
     ipc: Vec<IpcRecord>,
     terminals: Vec<TerminalRecord>,
+    networks: Vec<NetworkRecord>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,6 +99,7 @@ pub fn tasks_record(tasks: &Tasks, mounts: &Mounts) -> TasksRecord {
             .collect(),
         ipc: ipc_records(tasks),
         terminals: terminals::records(tasks),
+        networks: network::networks(tasks),
     }
 }
 
@@ -134,7 +137,7 @@ pub fn tasks_tree(tasks: &Tasks, mounts: &Mounts) -> String {
         view.line(&mut text, &tasks.processes[at.at()], depth);
         open.extend(below[at.at()].iter().rev().map(|child| (*child, depth + 1)));
     }
-    text
+    text + &network::text(tasks)
 }
 
 /// Everything about the process with a number, as its container counts; none if there is none.

@@ -17,6 +17,7 @@ mod files;
 mod ipc;
 mod memory;
 mod namespaces;
+mod network;
 mod process;
 mod seccomp;
 mod socket;
@@ -45,6 +46,9 @@ pub use memory::{
 pub use namespaces::{
     CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidNamespace, TimeNamespace,
     UtsNamespace,
+};
+pub use network::{
+    NetAttribute, NetDevice, NetDeviceKind, NetEntry, NetSysctl, Network, OutsideEnd, VethPeer,
 };
 pub use process::{Limit, Process, ProcessState, SignalAction, SignalInfo};
 pub use seccomp::{FilterInstruction, FilteredCall, SeccompChain, SeccompFilter};
@@ -186,6 +190,8 @@ pub struct Tasks {
     pub terminals: Vec<Terminal>,
     /// Sessions that have one.
     pub controlling: Vec<ControllingTerminal>,
+    /// What is in network namespaces of the container's own.
+    pub networks: Vec<Network>,
 }
 
 impl Tasks {

@@ -54,6 +54,7 @@ impl From<TasksVersion1> for Tasks {
             seccomp_chains: Vec::new(),
             terminals: Vec::new(),
             controlling: Vec::new(),
+            networks: Vec::new(),
         }
     }
 }

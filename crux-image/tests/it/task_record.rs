@@ -188,5 +188,6 @@ pub(crate) fn record() -> Tasks {
         seccomp_chains: Vec::new(),
         terminals: Vec::new(),
         controlling: Vec::new(),
+        networks: Vec::new(),
     }
 }

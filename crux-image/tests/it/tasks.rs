@@ -11,6 +11,68 @@ use crux_image::render;
 use crux_image::tasks::*;
 use proptest::prelude::*;
 
+/// The same with all that version 1 did not know.
+fn whole() -> Tasks {
+    let namespace = NetNamespace {
+        user_namespace: None,
+        loopback_up: true,
+    };
+    Tasks {
+        net_namespaces: vec![namespace],
+        networks: vec![network()],
+        ..record()
+    }
+}
+
+/// `lo`, and a device whose other end is outside.
+fn network() -> Network {
+    let device = |index, name: &[u8], kind| NetDevice {
+        index,
+        name: name.to_vec(),
+        kind,
+        hardware: vec![0; 6],
+        mtu: 1500,
+        queue: 0,
+        flags: 1,
+        master: 0,
+        port: Vec::new(),
+        group: 0,
+        alias: Vec::new(),
+    };
+    let end = OutsideEnd {
+        name: b"vethout".to_vec(),
+        bridge: b"br0".to_vec(),
+        hardware: vec![2; 6],
+        mtu: 1500,
+        up: true,
+    };
+    let attribute = |kind, value: &[u8]| NetAttribute {
+        kind,
+        value: value.to_vec(),
+    };
+    Network {
+        namespace: NetNsIndex(0),
+        devices: vec![
+            device(1, b"lo", NetDeviceKind::Loopback),
+            device(2, b"eth0", NetDeviceKind::Veth(VethPeer::Outside(end))),
+        ],
+        addresses: vec![NetEntry {
+            header: vec![2, 24, 0, 0, 2, 0, 0, 0],
+            attributes: vec![attribute(2, &[10, 0, 0, 2])],
+        }],
+        routes: vec![NetEntry {
+            header: vec![2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0],
+            attributes: vec![attribute(5, &[10, 0, 0, 1]), attribute(4, &[2, 0, 0, 0])],
+        }],
+        rules: Vec::new(),
+        neighbours: Vec::new(),
+        sysctls: vec![NetSysctl {
+            name: b"ipv4/ip_forward".to_vec(),
+            value: b"1".to_vec(),
+        }],
+    }
+}
+
 /// One change to a good record each, and what is said of it.
 #[test]
 fn every_rule_is_kept() {
@@ -222,11 +284,47 @@ fn every_rule_is_kept() {
             "pid namespace may be",
         ),
         (|t| t.fs[0].first = ProcessIndex(7), "names process 7"),
+        (
+            |t| t.networks[0].namespace = NetNsIndex(1),
+            "names network namespace 1",
+        ),
+        (
+            |t| t.networks.push(t.networks[0].clone()),
+            "two networks are of one namespace",
+        ),
+        (
+            |t| t.networks[0].devices[1].index = 1,
+            "not in the order of their indexes",
+        ),
+        (
+            |t| t.networks[0].devices[1].kind = NetDeviceKind::Loopback,
+            "the loopback device",
+        ),
+        (
+            |t| t.networks[0].devices[1].name = b"a/b".to_vec(),
+            "the name of a network device",
+        ),
+        (
+            |t| t.networks[0].devices[1].hardware = vec![0; 33],
+            "bytes of a hardware address",
+        ),
+        (
+            |t| t.networks[0].addresses[0].header = vec![0; 9],
+            "an address does not have the length",
+        ),
+        (
+            |t| t.networks[0].routes[0].attributes[0].kind = 30,
+            "a route has an attribute of type 30",
+        ),
+        (
+            |t| t.networks[0].sysctls[0].name = b"ipv4/../../kernel/x".to_vec(),
+            "a sysctl has a name",
+        ),
     ];
     let mounts = vivid::mounts();
-    record().check(&mounts).unwrap();
+    whole().check(&mounts).unwrap();
     for (change, words) in cases {
-        let mut tasks = record();
+        let mut tasks = whole();
         change(&mut tasks);
         let said = tasks.check(&mounts).unwrap_err().to_string();
         assert!(said.contains(words), "{said:?} has not {words:?}");
@@ -271,7 +369,7 @@ fn image() -> (tempfile::TempDir, std::path::PathBuf) {
     std::os::unix::fs::FileExt::write_all_at(&pages, &[7; 3 * 4096], 0).unwrap();
     writer.raw_checksum(MemberKind::Pages, crc32fast::hash(&[7; 3 * 4096]));
     writer.write_mounts(&mounts).unwrap();
-    writer.write_tasks(&record(), &mounts).unwrap();
+    writer.write_tasks(&whole(), &mounts).unwrap();
     let facts = ImageFacts {
         id: ImageId([1; 16]),
         crux_version: "0".into(),
@@ -290,7 +388,7 @@ fn tasks_are_read_as_they_were_written_and_pages_are_verified() {
     let (_dir, path) = image();
     let reader = ImageReader::open(&path).unwrap();
     let mounts = reader.mounts().unwrap();
-    assert_eq!(reader.tasks(&mounts).unwrap(), Some(record()));
+    assert_eq!(reader.tasks(&mounts).unwrap(), Some(whole()));
     let whole = |reader: &ImageReader| {
         let reports = reader.verify();
         reports
@@ -311,11 +409,15 @@ fn tasks_are_read_as_they_were_written_and_pages_are_verified() {
 
 #[test]
 fn a_person_sees_the_tree_and_each_task() {
-    let (tasks, mounts) = (record(), vivid::mounts());
+    let (tasks, mounts) = (whole(), vivid::mounts());
     let tree = "\
 Tasks         2 processes, 2 threads, 12 KiB of memory, 1 open file
   1 sh\\033 (running, 12 KiB)
     2 sh\\033 (running, 0 B)
+Network       lo, eth0 (veth of vethout@br0 outside)
+  address     10.0.0.2/24 device 2
+  route       default via 10.0.0.1 device 2
+  sysctl      ipv4/ip_forward=1
 ";
     assert_eq!(render::tasks_tree(&tasks, &mounts), tree);
     let one = render::one_task(&tasks, &mounts, 2).unwrap();
@@ -330,7 +432,7 @@ proptest! {
     #[test]
     fn damage_is_an_error_or_another_record(at in 0usize..4000, bit in 0u8..8, cut in 0usize..4000) {
         let mounts = vivid::mounts();
-        let mut bytes = codec::encode(&record());
+        let mut bytes = codec::encode(&whole());
         let length = bytes.len();
         bytes[at % length] ^= 1 << bit;
         if cut % 4 == 0 {

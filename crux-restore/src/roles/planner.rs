@@ -10,7 +10,7 @@ use crate::capabilities;
 use crate::cli::Options;
 use crate::console;
 use crate::failure::{Exit, Failure, OrExit};
-use crate::grants::{self, GrantError, Grants, Wanted, misfits};
+use crate::grants::{self, EndError, GrantError, Grants, Wanted, misfits};
 use crate::privilege::Outer;
 use crate::tasks::compile::{Machine, compile};
 use crate::tasks::plan::TaskPlan;
@@ -205,6 +205,14 @@ fn compiled(
         .filter(|(_, (_, made))| made.is_none())
         .map(|(at, (wanted, _))| (at.into(), wanted.name.clone()))
         .collect();
+    machine.ends = grants::ends(&tasks, options).map_err(|error| {
+        let exit = match error {
+            EndError::Missing(..) => Exit::Obstacle,
+            _ => Exit::Usage,
+        };
+        let images = options.images().display();
+        Failure::new(exit, format_args!("restore {images}: {error}"))
+    })?;
     let plan = compile(&tasks, mounts, &machine).map_err(|obstacles| {
         let lines: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
         let message = format!(

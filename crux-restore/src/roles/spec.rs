@@ -191,6 +191,8 @@ pub fn tracer_filter() -> Filter {
         libc::SYS_pread64,
         libc::SYS_process_vm_readv,
         libc::SYS_process_vm_writev,
+        // What netlink has answered.
+        libc::SYS_process_vm_readv,
         libc::SYS_ptrace,
         libc::SYS_pwrite64,
         libc::SYS_wait4,

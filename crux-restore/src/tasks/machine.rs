@@ -5,8 +5,11 @@
 use super::compile::Machine;
 use crate::files::Held;
 use crux_image::tasks::Clocks;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::capabilities;
 use rustix::time::ClockId;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
@@ -25,6 +28,7 @@ pub(crate) fn observe() -> Machine {
         oom_score_adj: oom_score_adj().unwrap_or(0),
         numbers: numbers(),
         descriptors: Held::default().facts(),
+        links: links(),
         ..Machine::default()
     }
 }
@@ -74,6 +78,25 @@ fn clocks() -> Clocks {
         monotonic: now(ClockId::Monotonic),
         boottime: now(ClockId::Boottime),
     }
+}
+
+/// Of the network namespace that this process is in: a sysfs shows the one of whoever mounted it.
+fn links() -> BTreeMap<Vec<u8>, u32> {
+    let text = std::fs::read("/proc/thread-self/net/dev").unwrap_or_default();
+    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+    let Ok(socket) = socket_with(family, kind, SocketFlags::CLOEXEC, None) else {
+        return BTreeMap::new();
+    };
+    let link = |line: &[u8]| {
+        let end = line.iter().rposition(|b| *b == b':')?;
+        let name = line[..end].trim_ascii();
+        let index = name_to_index(&socket, std::str::from_utf8(name).ok()?).ok()?;
+        Some((name.to_vec(), index))
+    };
+    text.split(|b| *b == b'\n')
+        .skip(2)
+        .filter_map(link)
+        .collect()
 }
 
 fn limits() -> Vec<u64> {

@@ -112,6 +112,8 @@ pub enum Source {
     BuiltIpc,
     /// /proc, as the caller sees it.
     Proc,
+    /// A socket of rtnetlink(7) in the caller's network namespace.
+    CallerRoute,
     /// What the operator granted under this name.
     External(String),
     /// The master of a pty that the builder made.

@@ -19,6 +19,7 @@ use crate::tasks::wanted::{Kept, Made};
 use crux_image::mounts::{NamespaceIndex, UserNsIndex};
 use crux_role::Role;
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::WaitOptions;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
@@ -29,6 +30,14 @@ pub(crate) struct Holdings {
     pub(crate) pages: Option<OwnedFd>,
     /// /proc, as the caller sees it.
     pub(crate) proc: OwnedFd,
+    /// A socket of rtnetlink(7) of the caller's, if this machine has any.
+    pub(crate) route: Option<OwnedFd>,
+}
+
+/// Makes it.
+pub(crate) fn open_route() -> Option<OwnedFd> {
+    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+    socket_with(family, kind, SocketFlags::CLOEXEC, None).ok()
 }
 
 /// A plan of tasks on its way, and what was begun for it.
@@ -253,6 +262,7 @@ fn descriptor<'a>(
         Source::BuiltIpc => built.ipc.as_ref().map(|it| it.as_fd()),
         Source::External(name) => surroundings.external(name),
         Source::Terminal(at) => surroundings.master(made.get(at.at()).copied().flatten()),
+        Source::CallerRoute => holdings.route.as_ref().map(|fd| fd.as_fd()),
     };
     found.ok_or_else(|| {
         let source = &inherited.source;

@@ -119,6 +119,26 @@ pub(super) const FORMS: &[Form] = &[
     )
     .also(rules::four_bytes),
     form(
+        libc::SYS_sendto,
+        "sendto",
+        &[
+            ("fd", Fd),
+            ("message", In(Size::Argument(2), Null::Refused)),
+            ("length", UpTo(1 << 20)),
+            ("flags", Flags(MESSAGE)),
+        ],
+    ),
+    form(
+        libc::SYS_recvfrom,
+        "recvfrom",
+        &[
+            ("fd", Fd),
+            ("message", Out(Size::Argument(2), Null::Refused)),
+            ("length", UpTo(1 << 20)),
+            ("flags", Flags(names![MSG_TRUNC, MSG_DONTWAIT])),
+        ],
+    ),
+    form(
         libc::SYS_sendmsg,
         "sendmsg",
         &[

@@ -25,6 +25,7 @@ pub(super) fn nice(words: &Words<'_>, form: &Form) -> Option<String> {
         }
         libc::SYS_preadv => preadv(words),
         libc::SYS_clone3 => clone3(words),
+        libc::SYS_sendto => super::netlink::netlink(words),
         libc::SYS_openat => openat(words, form),
         libc::SYS_close => Some(format!("close {}", words.argument(0, Kind::Fd))),
         libc::SYS_dup3 => dup3(words),

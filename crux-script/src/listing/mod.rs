@@ -4,8 +4,10 @@
 //!
 //! - `words`: arguments, by the table of calls
 //! - `forms`: calls that read better than by their arguments
+//! - `netlink`: messages of rtnetlink(7)
 
 mod forms;
+mod netlink;
 mod words;
 
 use crate::arena::Arena;

@@ -335,6 +335,7 @@ pub(crate) fn record() -> Result<Tasks> {
         seccomp_chains: Vec::new(),
         terminals: Vec::new(),
         controlling: Vec::new(),
+        networks: Vec::new(),
     })
 }
 

@@ -7,6 +7,7 @@
 mod files;
 mod ipc;
 mod memory;
+mod network;
 mod processes;
 mod rule;
 mod seccomp;
@@ -35,7 +36,8 @@ impl Tasks {
         ipc::check(self)?;
         sockets::check(self, mounts)?;
         seccomp::check(self)?;
-        terminals::check(self, mounts)
+        terminals::check(self, mounts)?;
+        network::check(self)
     }
 
     fn check_counts(&self) -> Result<(), TasksError> {
@@ -82,6 +84,7 @@ impl Tasks {
                 self.ipc_contents.len(),
                 NAMESPACE_LIMIT,
             ),
+            ("networks", self.networks.len(), NAMESPACE_LIMIT),
         ] {
             at_most(what, count, limit).map_err(|rule| rule.at(TasksPlace::Record))?;
         }

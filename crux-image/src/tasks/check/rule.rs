@@ -35,6 +35,7 @@ pub enum TasksPlace {
     Namespace(&'static str, usize),
     Ipc(usize),
     Seccomp(usize),
+    Network(usize),
 }
 
 impl fmt::Display for TasksPlace {
@@ -57,6 +58,7 @@ impl fmt::Display for TasksPlace {
             Self::Namespace(kind, at) => write!(f, "{kind} namespace {at}"),
             Self::Seccomp(at) => write!(f, "seccomp filters {at}"),
             Self::Ipc(at) => write!(f, "contents of IPC namespaces {at}"),
+            Self::Network(at) => write!(f, "network {at}"),
         }
     }
 }
@@ -162,6 +164,18 @@ pub enum TasksRule {
     Filter,
     #[error("a segment is no shared memory of System V")]
     Segment,
+    #[error("two networks are of one namespace")]
+    NetworkTwice,
+    #[error("network devices are not in the order of their indexes, or there are two of one index")]
+    DeviceOrder,
+    #[error("the first network device is not the loopback device, or another one is")]
+    Loopback,
+    #[error("the name of a network device is none")]
+    DeviceName,
+    #[error("{what} has an attribute of type {kind}, which is not known")]
+    Attribute { what: &'static str, kind: u16 },
+    #[error("a sysctl has a name that is none, or a value with a NUL byte")]
+    Sysctl,
 }
 
 impl TasksRule {

@@ -55,6 +55,7 @@ impl Compiler<'_> {
         }
         self.join_namespaces(at, process);
         if at.at() == 0 {
+            self.networks(at, process);
             self.ipc(at);
         }
         let tasks = self.tasks;

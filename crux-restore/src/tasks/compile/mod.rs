@@ -25,6 +25,7 @@ mod lineage;
 mod lineage_test;
 mod memory;
 mod namespaces;
+mod network;
 mod numbers;
 mod origins;
 mod pages;
@@ -76,6 +77,19 @@ pub struct Machine {
     pub given: BTreeMap<TerminalIndex, String>,
     /// What this program was started with.
     pub(crate) descriptors: DescriptorFacts,
+    /// The network devices of the caller's namespace, with their indexes.
+    pub links: BTreeMap<Vec<u8>, u32>,
+    /// The outer ends of pairs of network devices, by the names under which they were granted.
+    pub ends: BTreeMap<String, OuterEnd>,
+}
+
+/// What the operator wants an end of a pair in his own network namespace to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OuterEnd {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// The bridge that it is to be a port of; empty for none.
+    pub bridge: Vec<u8>,
 }
 
 /// Why tasks cannot be restored here.

@@ -4,6 +4,7 @@
 //! Kind: pure.
 
 use super::namespaces::Kind;
+use super::network::has_outer_ends;
 use super::ranges::Ranges;
 use super::users;
 use crate::tasks::plan::{Inherited, Source};
@@ -33,11 +34,13 @@ pub(super) struct Numbers {
     pub(super) first: u32,
     pub(super) gate: u32,
     pub(super) pages: u32,
-    /// /proc, where ipc namespaces have something in them.
+    /// /proc, where ipc namespaces have something in them, or network namespaces have sysctls.
     pub(super) proc: Option<u32>,
     namespaces: Vec<(u32, u32)>,
     net: u32,
     ipc: u32,
+    /// A socket of the caller's network namespace, where a pair has an end there.
+    pub(super) caller_route: Option<u32>,
     pub(super) built_net: bool,
     pub(super) built_ipc: bool,
     externals: Vec<(u32, String)>,
@@ -68,7 +71,9 @@ impl Numbers {
             next - 1
         };
         let (gate, pages, net, ipc) = (take(), take(), take(), take());
-        let proc = (!tasks.ipc_contents.is_empty()).then(&mut take);
+        let sysctls = tasks.networks.iter().any(|it| !it.sysctls.is_empty());
+        let proc = (sysctls || !tasks.ipc_contents.is_empty()).then(&mut take);
+        let caller_route = has_outer_ends(&tasks.networks).then(&mut take);
         let namespaces = mounts.namespaces.iter().map(|_| (take(), take())).collect();
         let mut externals = Vec::new();
         let mut files = Vec::with_capacity(tasks.files.len());
@@ -121,6 +126,7 @@ impl Numbers {
             // Where the first task is born in a user namespace, the builder takes what it is born in.
             built_net: built(OwnFsType::Sysfs) && users::born(tasks).is_none(),
             built_ipc: built(OwnFsType::Mqueue) && users::born(tasks).is_none(),
+            caller_route,
             externals,
             files,
             memory,
@@ -197,6 +203,8 @@ impl Numbers {
             all.push((self.ipc, Source::BuiltIpc));
         }
         all.extend(self.proc.map(|number| (number, Source::Proc)));
+        let route = self.caller_route;
+        all.extend(route.map(|number| (number, Source::CallerRoute)));
         for (at, (namespace, root)) in self.namespaces.iter().enumerate() {
             all.push((*namespace, Source::MountNamespace(at.into())));
             all.push((*root, Source::Root(at.into())));
@@ -226,6 +234,7 @@ impl Numbers {
                 Source::BuiltNet => "network namespace".to_owned(),
                 Source::BuiltIpc => "ipc namespace".to_owned(),
                 Source::Proc => "/proc".to_owned(),
+                Source::CallerRoute => "the caller's network".to_owned(),
                 Source::External(name) => name,
                 Source::Terminal(at) => format!("master of terminal {}", at.0),
             };

@@ -317,6 +317,7 @@ pub(super) fn record() -> Tasks {
         seccomp_chains: Vec::new(),
         terminals: Vec::new(),
         controlling: Vec::new(),
+        networks: Vec::new(),
     }
 }
 
@@ -327,7 +328,6 @@ pub(super) fn machine() -> Machine {
         capabilities: 0x1ff_ffff_ffff,
         uid: 0,
         gid: 0,
-        clocks: Clocks::default(),
         ..Machine::default()
     }
 }

@@ -6,8 +6,8 @@
 
 use super::error::TaskError;
 use crate::tasks::plan::{FINISHED, TOGETHER, WAITS};
-use crux_script::{Halt, Line, LineId, Linked, ScriptId, Tag};
-use crux_trace::{Options, Resume, Running, Stop, Stopped, Tid, Waited, wait_any};
+use crux_script::{Argument, Errno, Halt, Line, LineId, Linked, ScriptId, Tag};
+use crux_trace::{Options, Resume, Running, Stop, Stopped, Tid, Waited, read_memory, wait_any};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// All tasks of a restore.
@@ -143,9 +143,12 @@ impl<'a> Tasks<'a> {
                 self.halted.insert(line.script, Halted { task, line, tag });
                 Ok(())
             }
-            Some(Halt::Failed { line, result }) => Err(TaskError::Failed(
-                self.linked.failure(line, result).to_string(),
-            )),
+            Some(Halt::Failed { line, result }) => {
+                let answered = answered(self.linked, &task, line);
+                Err(TaskError::Failed(answered.unwrap_or_else(|| {
+                    self.linked.failure(line, result).to_string()
+                })))
+            }
             None => Err(self.hurt(&task, libc::SIGTRAP)),
         }
     }
@@ -162,6 +165,29 @@ impl<'a> Tasks<'a> {
             place: line.map_or_else(|| "an unknown place".to_owned(), place),
         }
     }
+}
+
+/// A question by netlink(7) that was answered with an error: which question it was, and which error. The error is
+/// behind the answer's header.
+fn answered(linked: &Linked, task: &Stopped, line: LineId) -> Option<String> {
+    let Some(Line::Call(call)) = linked.arena().get_line(line) else {
+        return None;
+    };
+    let Argument::Data(room) = call.arguments[1] else {
+        return None;
+    };
+    if i64::from(call.number) != libc::SYS_recvfrom {
+        return None;
+    }
+    let mut error = [0; 4];
+    read_memory(task.tid(), linked.data_address(room)? + 16, &mut error).ok()?;
+    let error = i32::from_ne_bytes(error).checked_neg()?;
+    let question = LineId {
+        index: line.index.checked_sub(1)?,
+        ..line
+    };
+    let errno = Errno(u16::try_from(error).ok().filter(|it| *it > 0)?);
+    Some(linked.failure(question, errno.result()).to_string())
 }
 
 /// The first stop of each script that has one, then the second ones, and so on.
