@@ -9,6 +9,7 @@ use crate::debian;
 use crate::lab::Lab;
 use crate::mounting;
 use crate::programs::{Output, Running};
+use crate::sys::keep_to_streams;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,9 +75,17 @@ impl Lxc {
         monitor.finish().map(drop)
     }
 
+    /// Waits for its monitor, which ends with it.
+    pub fn ended(mut self) -> Result<()> {
+        let monitor = self.monitor.take().context("the container runs")?;
+        monitor.finish().map(drop)
+    }
+
     fn prepare(lab: &Lab) -> Result<Self> {
         let path = lab.path("lxc");
         fs::create_dir(&path)?;
+        // LXC would pass on what it does not know to its containers.
+        keep_to_streams()?;
         // LXC keeps locks and sockets there.
         mounting::new("tmpfs", "run", Path::new("/run"), "rw,relatime", "mode=755")?;
         sweep()?;

@@ -4,6 +4,7 @@
 
 use crate::lab::Lab;
 use crate::programs::{Output, Running};
+use crate::sys::keep_to_streams;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub struct Runc {
 impl Runc {
     /// Starts a container with the configuration that `runc spec OPTIONS` writes, but for its command.
     pub fn start(lab: &Lab, options: &[&str]) -> Result<Self> {
+        keep_to_streams()?;
         let bundle = lab.path("bundle");
         fs::create_dir(&bundle)?;
         lab.root("bundle/rootfs")?;

@@ -54,7 +54,15 @@ fn build(site: &Site<'_>, brings: &[(&Path, &str)]) -> Result<()> {
     site.mount("proc", "proc", "/proc", "nosuid,nodev,noexec", "")?;
     site.mount("tmpfs", "tmp", "/tmp", "nosuid,nodev", "mode=1777")?;
     site.mount("tmpfs", "dev", "/dev", "nosuid", "mode=755")?;
-    site.bind(Path::new("/dev/null"), "/dev/null", "rw")
+    site.bind(Path::new("/dev/null"), "/dev/null", "rw")?;
+    site.bind(Path::new("/dev/tty"), "/dev/tty", "rw")?;
+    site.mount(
+        "devpts",
+        "pts",
+        "/dev/pts",
+        "nosuid,noexec",
+        "ptmxmode=666,newinstance",
+    )
 }
 
 /// Has the program look after its state.

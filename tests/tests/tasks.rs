@@ -65,6 +65,8 @@ survive! {
     root_timers_survive "timers";
     root_a_family_survives "tree";
     root_those_who_have_ended_are_still_there "zombie";
+    root_terminals_survive "terminals";
+    root_controlling_terminals_survive "controlling-terminal";
     root_registers_survive "processor";
     root_sleeps_keep_their_length "sleep";
     root_waits_keep_their_length "waits";

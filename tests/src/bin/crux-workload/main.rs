@@ -20,6 +20,7 @@ mod signals;
 mod sockets;
 mod stopped;
 mod sys;
+mod terminals;
 mod threads;
 mod time;
 mod tree;
@@ -59,6 +60,8 @@ const SCENARIOS: &[Scenario] = &[
     ("memory-of-two", vfork::sharing),
     ("tree", tree::family),
     ("zombie", tree::zombie),
+    ("terminals", terminals::pairs),
+    ("controlling-terminal", terminals::controlling),
     ("identity", identity::kept),
     ("namespaces", namespaces::of_single_processes),
     ("time-namespace", namespaces::time),

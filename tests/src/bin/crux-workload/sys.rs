@@ -359,3 +359,61 @@ pub(crate) fn own(number: i32) -> std::os::fd::OwnedFd {
     // SAFETY: the callers have it from the kernel, and nobody else owns it.
     unsafe { std::os::fd::FromRawFd::from_raw_fd(number) }
 }
+
+/// Lets the slave of a pty be opened.
+pub(crate) fn unlock(master: i32) {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the kernel reads one int, which lives until the call returns.
+    let done = unsafe { libc::ioctl(master, libc::TIOCSPTLCK, &raw const unlocked) };
+    assert_eq!(done, 0, "TIOCSPTLCK: {}", Error::last_os_error());
+}
+
+/// The number of a pty, by its master.
+pub(crate) fn terminal_number(master: i32) -> u32 {
+    let mut number: libc::c_uint = u32::MAX;
+    // SAFETY: the kernel writes one unsigned int, which lives until the call returns.
+    unsafe { libc::ioctl(master, libc::TIOCGPTN, &raw mut number) };
+    number
+}
+
+/// Rows, columns and pixels of a terminal.
+pub(crate) fn window(terminal: i32) -> [u16; 4] {
+    let mut window = [0_u16; 4];
+    // SAFETY: the kernel writes four shorts to an array that lives until the call returns.
+    unsafe { libc::ioctl(terminal, libc::TIOCGWINSZ, window.as_mut_ptr()) };
+    window
+}
+
+/// Sets them.
+pub(crate) fn set_window(terminal: i32, window: [u16; 4]) {
+    // SAFETY: the kernel reads four shorts of an array that lives until the call returns.
+    unsafe { libc::ioctl(terminal, libc::TIOCSWINSZ, window.as_ptr()) };
+}
+
+/// Makes a terminal that of this session.
+pub(crate) fn control(terminal: i32) {
+    // SAFETY: the argument is a number.
+    let done = unsafe { libc::ioctl(terminal, libc::TIOCSCTTY, 0) };
+    assert_eq!(done, 0, "TIOCSCTTY: {}", Error::last_os_error());
+}
+
+/// Does something whenever SIGUSR1 comes, for ever.
+pub(crate) fn wait_for_usr1(mut job: impl FnMut()) -> i32 {
+    catch(libc::SIGUSR1, 0, &[]);
+    let mut seen = 0;
+    loop {
+        while CAUGHT[libc::SIGUSR1 as usize].load(Ordering::SeqCst) == seen {
+            // A signal that came just before is found the next time round.
+            // SAFETY: the time is a local that is only read.
+            unsafe {
+                let time = libc::timespec {
+                    tv_sec: 0,
+                    tv_nsec: 10_000_000,
+                };
+                libc::nanosleep(&raw const time, std::ptr::null_mut());
+            }
+        }
+        seen += 1;
+        job();
+    }
+}

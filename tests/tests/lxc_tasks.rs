@@ -1,0 +1,196 @@
+//! Containers of LXC with their processes: dumped while they run, which ends them, restored, used, and dumped again.
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crux_tests::{Lab, Lxc, Running, Setup, Table, patience};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Seconds until something that has to happen is given up.
+const PATIENCE: u64 = 30;
+
+fn until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !done()? {
+        ensure!(start.elapsed() < patience(PATIENCE), "{what}: not in time");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// A process as `/proc/PID/stat` has it.
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    session: u32,
+    terminal: u32,
+    foreground: u32,
+}
+
+fn seen(pid: u32) -> Result<Seen> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (name, rest) = stat.rsplit_once(") ").context("a stat")?;
+    let words: Vec<_> = rest.split(' ').collect();
+    let number = |at: usize| words[at].parse().unwrap_or(0);
+    Ok(Seen {
+        name: name.split_once('(').map_or("", |it| it.1).to_owned(),
+        session: number(3),
+        terminal: number(4),
+        foreground: number(5),
+    })
+}
+
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    Ok(text.split_whitespace().flat_map(str::parse).collect())
+}
+
+/// The child that has this open as its input.
+fn child_on(pid: u32, input: &str) -> Result<Option<u32>> {
+    let on = |child: &u32| {
+        let link = fs::read_link(format!("/proc/{child}/fd/0"));
+        link.is_ok_and(|link| link == Path::new(input))
+    };
+    Ok(children(pid)?.into_iter().find(on))
+}
+
+fn named(pid: u32, name: &str) -> Result<bool> {
+    let names = children(pid)?
+        .into_iter()
+        .map(|child| seen(child).map(|it| it.name));
+    Ok(names.flatten().any(|known| known == name))
+}
+
+/// What the stock container runs.
+fn is_up(pid: u32) -> Result<bool> {
+    let has = |input: &str| child_on(pid, input).map(|it| it.is_some());
+    Ok(named(pid, "syslogd")? && named(pid, "getty")? && has("/dev/console")? && has("/dev/tty1")?)
+}
+
+/// getty and the shell have terminals that control their sessions, and are in the foreground.
+fn has_its_terminals(pid: u32) -> Result<()> {
+    ensure!(is_up(pid)?, "somebody is missing: {:?}", children(pid)?);
+    for input in ["/dev/tty1", "/dev/console"] {
+        let child = child_on(pid, input)?.context("a child")?;
+        let it = seen(child)?;
+        ensure!(it.terminal != 0, "{input}: {it:?}");
+        ensure!(
+            (it.session, it.foreground) == (child, child),
+            "{input}: {it:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Says lines to a terminal, until it has said what is expected.
+fn attach(socket: &Path, lines: &[&str], expected: &str) -> Result<()> {
+    let mut stream = UnixStream::connect(socket).with_context(|| format!("{socket:?}"))?;
+    stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let (mut said, start) = (Vec::new(), Instant::now());
+    let mut lines = lines.iter();
+    stream.write_all(b"\n")?;
+    loop {
+        let mut bytes = [0; 1024];
+        match stream.read(&mut bytes) {
+            Ok(0) => bail!("the broker has gone"),
+            Ok(count) => said.extend_from_slice(&bytes[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // It is waiting.
+                if let Some(line) = lines.next() {
+                    stream.write_all(format!("{line}\n").as_bytes())?;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let text = String::from_utf8_lossy(&said);
+        if text.contains(expected) {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < patience(PATIENCE), "it said {text:?}");
+    }
+}
+
+/// Runs something in the container.
+fn enter(pid: u32, command: &[&str]) -> Result<String> {
+    let target = pid.to_string();
+    let arguments = [&["-t", &target, "-a"], command].concat();
+    let output = Running::start(Path::new("/usr/bin/nsenter"), arguments)?.finish()?;
+    let output = output.success("nsenter")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+struct Restored {
+    pid: u32,
+    socket: PathBuf,
+}
+
+fn restore(lab: &Lab, images: &Path, name: &str) -> Result<Restored> {
+    let (pidfile, socket) = (lab.path("pid"), lab.path(name));
+    let pid = format!("--pidfile={}", pidfile.display());
+    let broker = format!("--console-broker={}", socket.display());
+    let options = ["--external=auto", "--detach", &pid, &broker];
+    let output = lab.programs.restore_tasks(images, &options)?.finish()?;
+    output.success("crux-restore")?;
+    let pid = fs::read_to_string(&pidfile)?.trim().parse()?;
+    Ok(Restored { pid, socket })
+}
+
+impl Restored {
+    fn tty1(&self) -> PathBuf {
+        let mut path = self.socket.clone().into_os_string();
+        path.push(".tty1");
+        path.into()
+    }
+
+    /// A user does something with it.
+    fn works(&self, word: &str) -> Result<()> {
+        has_its_terminals(self.pid)?;
+        let echo = format!("echo {word}$((40+2)); tty");
+        attach(&self.socket, &[&echo], &format!("{word}42\r\n/dev/console"))?;
+        attach(&self.tty1(), &[], "login:")?;
+        enter(self.pid, &["/bin/logger", word])?;
+        until("syslogd writes", || {
+            let log = enter(self.pid, &["/bin/busybox", "cat", "/var/log/messages"])?;
+            Ok(log.contains(word))
+        })
+    }
+
+    /// The first process has ended: so do all, and nobody listens any more.
+    fn is_gone(&self) -> Result<()> {
+        until("the broker ends", || {
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+            Ok(!self.socket.exists() && !self.tty1().exists())
+        })
+    }
+}
+
+#[test]
+fn root_busybox_by_lxc_lives_on_with_its_processes() {
+    Lab::test(Setup::ROOT, |lab| {
+        set_child_subreaper(Some(getpid()))?;
+        let container = Lxc::busybox(lab)?;
+        let host = Table::own()?;
+        until("the container is up", || is_up(container.pid))?;
+        let (first, second) = (lab.path("first"), lab.path("second"));
+        let auto = ["--external", "auto"];
+        let dumped = lab.programs.dump_tasks(container.pid, &first, &auto)?;
+        dumped.success("crux-dump")?;
+        container.ended()?;
+        let restored = restore(lab, &first, "one")?;
+        restored.works("first")?;
+        let dumped = lab.programs.dump_tasks(restored.pid, &second, &auto)?;
+        dumped.success("crux-dump")?;
+        restored.is_gone()?;
+        let again = restore(lab, &second, "two")?;
+        again.works("second")?;
+        let pid = Pid::from_raw(again.pid as i32).context("a pid")?;
+        kill_process(pid, Signal::KILL)?;
+        again.is_gone()?;
+        assert_eq!(Table::own()?, host, "something is left on the host");
+        Ok(())
+    });
+}
