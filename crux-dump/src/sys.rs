@@ -50,6 +50,32 @@ pub(crate) fn read_memory(pid: u32, from: u64, buffer: &mut [u8]) -> Result<usiz
     })
 }
 
+/// Reads several ranges of another process's memory, one behind the other, into `buffer`, as far as they are there. At most
+/// `IOV_MAX` (1024) of them.
+pub(crate) fn read_ranges(
+    pid: u32,
+    ranges: &[Range<u64>],
+    buffer: &mut [u8],
+) -> Result<usize, SysError> {
+    let local = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let remote = ranges.iter().map(|range| libc::iovec {
+        iov_base: range.start as *mut libc::c_void,
+        iov_len: (range.end - range.start) as usize,
+    });
+    let remote: Vec<libc::iovec> = remote.collect();
+    let (pid, count) = (pid as libc::pid_t, remote.len() as libc::c_ulong);
+    // SAFETY: `local` describes `buffer`, which is borrowed for the call and to which alone the kernel
+    // writes; `remote` are addresses of another process, which the kernel checks, in a list that lives as long.
+    let result = unsafe { libc::process_vm_readv(pid, &local, 1, remote.as_ptr(), count, 0) };
+    usize::try_from(result).map_err(|_| {
+        let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
+        SysError::new(format!("process_vm_readv({pid}, {count} ranges)"), errno)
+    })
+}
+
 /// How what process `pid` has compares with what `other` has, in an order of the kernel's own (kcmp(2)). For
 /// `KCMP_FILE` (0) the last two arguments are descriptors.
 pub(crate) fn kcmp(

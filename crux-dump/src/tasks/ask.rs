@@ -221,7 +221,8 @@ fn link(questions: &Questions, stack_pointer: u64) -> Result<Linked, AskError> {
             AskError::Script(first.unwrap_or_default())
         })
     };
-    let length = check(PAGE as u64)?.link().bytes().len() as u64;
+    let length = questions.arena.size(Purpose::Dump);
+    let length = length.ok_or_else(|| AskError::Script("it is too long".into()))?;
     Ok(check(Detour::scratch_below(stack_pointer, length))?.link())
 }
 

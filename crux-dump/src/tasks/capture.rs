@@ -24,12 +24,11 @@ use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::{
     AddressSpace, Clocks, IntervalTimer, PidNsIndex, Process, Socket, SpaceIndex, Tasks, Thread,
 };
-use crux_mount::sys::{NamespaceKind, SysError};
+use crux_mount::sys::SysError;
 use crux_trace::{Queue, Stopped};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::fd::AsFd as _;
 
 /// Why there is no record.
 #[derive(Debug, thiserror::Error)]
@@ -229,11 +228,8 @@ fn mount_namespaces(
 fn mount_namespace(target: &Target) -> Result<u64, CaptureError> {
     let pid = target.pid;
     let failed = |error| CaptureError::Process { pid, error };
-    let directory = target.directory.as_fd();
-    let found = crux_mount::sys::open_process_namespace(directory, NamespaceKind::Mount);
-    let stat = rustix::fs::fstat(found.map_err(failed)?);
-    let stat = stat.map_err(|errno| failed(SysError::new("fstat(ns/mnt)", errno)))?;
-    Ok(stat.st_ino)
+    let found = super::namespaces::linked(target, "mnt").map_err(failed)?;
+    found.ok_or_else(|| failed(super::proc_text::odd("ns/mnt")))
 }
 
 /// Address spaces, and whose they are.
@@ -241,6 +237,9 @@ struct Memories {
     spaces: Vec<AddressSpace>,
     of: Vec<Option<SpaceIndex>>,
 }
+
+/// Bytes of all processes together that are kept for comparing with their children.
+const KEPT: usize = 4 << 20;
 
 fn memories(
     targets: &[Target],
@@ -253,6 +252,8 @@ fn memories(
     let mut spaces: Vec<Space> = Vec::new();
     let mut of: Vec<Option<SpaceIndex>> = Vec::with_capacity(targets.len());
     let mut distinct = Distinct::new(Shared::Memory);
+    let parents: HashSet<usize> = targets.iter().filter_map(|it| it.parent).collect();
+    let mut kept = 0;
     for (at, target) in targets.iter().enumerate() {
         let pid = target.pid;
         if target.zombie {
@@ -276,7 +277,11 @@ fn memories(
         };
         match memory::capture(target, known, places, objects, obstacles)? {
             None => of.push(None),
-            Some(space) => {
+            Some(mut space) => {
+                if !parents.contains(&at) || kept + space.kept() > KEPT {
+                    space.forget();
+                }
+                kept += space.kept();
                 of.push(Some(spaces.len().into()));
                 spaces.push(space);
             }

@@ -217,7 +217,7 @@ impl Freezing {
             Err(errno) => return Err(failed("openat(\"task\")")(errno)),
         };
         let mut tids = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&directory).map_err(failed("getdents(\"task\")"))? {
+        for entry in rustix::fs::Dir::new(directory).map_err(failed("getdents(\"task\")"))? {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(Errno::NOENT | Errno::SRCH) => break,

@@ -108,6 +108,10 @@ impl<'a> Namespaces<'a> {
 
     /// The pid namespace of a process; those that it is in come before it.
     pub(super) fn pid(&mut self, target: &Target) -> Result<PidNsIndex, SysError> {
+        let linked = linked(target, "pid")?.ok_or_else(|| odd("ns/pid"))?;
+        if let Some(known) = self.known.get(&linked) {
+            return Ok((*known).into());
+        }
         let found = open(&target.directory, NamespaceKind::Pid)?;
         let namespace = found.ok_or_else(|| odd("ns/pid"))?;
         // From the innermost out, until one is known, or the image ends.
@@ -159,10 +163,9 @@ impl<'a> Namespaces<'a> {
     ) -> Result<Homes, SysError> {
         let mut homes = Homes::NONE;
         for (kind, name) in KINDS {
-            let Some(namespace) = open(&target.directory, kind)? else {
+            let Some(id) = linked(target, name)? else {
                 continue;
             };
-            let id = inode(&namespace)?;
             if self.own.get(name) == Some(&id) || kind == NamespaceKind::Pid {
                 continue;
             }
@@ -173,6 +176,7 @@ impl<'a> Namespaces<'a> {
             let at = match self.known.get(&id) {
                 Some(at) => *at,
                 None => {
+                    let namespace = open(&target.directory, kind)?.ok_or_else(|| odd("ns"))?;
                     let owner = self.owner(&namespace)?;
                     let at = match kind {
                         NamespaceKind::Net => self.network(id, target, owner, obstacles)?,
@@ -322,6 +326,21 @@ fn open(directory: &OwnedFd, kind: NamespaceKind) -> Result<Option<OwnedFd>, Sys
         Err(error) if error.errno() == Errno::NOENT => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The inode number of a namespace, by the link that leads to it: `uts:[4026531838]`. It stays the same while the process
+/// is frozen. None if the kernel has no such namespaces.
+pub(super) fn linked(target: &Target, name: &str) -> Result<Option<Inode>, SysError> {
+    let path = format!("ns/{name}");
+    let link = match rustix::fs::readlinkat(&target.directory, &path, Vec::new()) {
+        Ok(link) => link.into_bytes(),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(SysError::new(format!("readlinkat({path:?})"), errno)),
+    };
+    let number = link.split(|b| *b == b'[').nth(1);
+    let number = number.and_then(|rest| rest.strip_suffix(b"]"));
+    let found = number.and_then(super::proc_text::decimal);
+    found.map(Some).ok_or_else(|| odd(&path))
 }
 
 fn inode(namespace: &OwnedFd) -> Result<Inode, SysError> {

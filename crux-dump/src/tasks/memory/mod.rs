@@ -78,13 +78,25 @@ pub fn capture(
     let Some(exe) = exe.filter(|_| obstacles.len() == before) else {
         return Ok(None);
     };
-    let memory = Memory::new(pid, open(target, "mem").map_err(failed)?);
+    let mut memory = Memory::new(pid, open(target, "mem").map_err(failed)?);
     let whole = found.first().zip(found.last());
     let whole = whole.map_or(0..0, |(first, last)| first.start..last.end);
     let mut pagemap = Pagemap::new(open(target, "pagemap").map_err(failed)?, whole);
     let (mut own, mut buffer) = (Vec::new(), Vec::new());
+    let mut wanted = Vec::new();
+    for area in &found {
+        match area.backing {
+            Backing::Vdso => wanted.push(area.start..area.end),
+            _ if has_pages(area) => {
+                let ranges = pagemap.own(area.start..area.end).map_err(failed)?;
+                wanted.extend(ranges);
+            }
+            _ => {}
+        }
+    }
+    memory.gather(&wanted);
     for area in found.iter_mut().filter(|area| has_pages(area)) {
-        let ranges = pagemap.own(area.start..area.end).map_err(failed)?;
+        let ranges = scan::within(&wanted, &(area.start..area.end));
         copy(&memory, area, &ranges, known.parent, objects, &mut buffer)?;
         own.extend(ranges);
     }
@@ -152,6 +164,16 @@ fn copy(
 }
 
 impl Space {
+    /// Bytes of the process's memory that are kept for comparing.
+    pub(super) fn kept(&self) -> usize {
+        self.memory.kept()
+    }
+
+    /// Keeps none any more: they are read again where somebody asks.
+    pub(super) fn forget(&mut self) {
+        self.memory.forget();
+    }
+
     /// The parts of `piece` that a child has from this space: the same bytes at the same addresses, in
     /// pages of its own. Whether the pages are the same in memory does not matter to anybody who
     /// reads or writes them, only that they may be.

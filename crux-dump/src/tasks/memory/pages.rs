@@ -3,7 +3,7 @@
 //! Kind: effect. What goes through is bounded by [`CHUNK`], however much memory there is.
 
 use super::error::MemoryError;
-use crate::sys::read_memory;
+use crate::sys::{read_memory, read_ranges};
 use crux_image::tasks::{PAGE_SIZE, PageRun, PageSource};
 use crux_mount::sys::SysError;
 use rustix::io::Errno;
@@ -122,16 +122,68 @@ fn is_zero(page: &[u8]) -> bool {
 pub(super) struct Memory {
     pid: u32,
     file: File,
+    gathered: Gathered,
 }
+
+/// What was read at once.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// By address, and where in the bytes each begins.
+    ranges: Vec<(Range<u64>, usize)>,
+    bytes: Vec<u8>,
+}
+
+/// `IOV_MAX`.
+const VECTORS: usize = 1024;
 
 impl Memory {
     /// `mem` is `/proc/PID/mem`.
     pub(super) fn new(pid: u32, mem: File) -> Self {
-        Self { pid, file: mem }
+        Self {
+            pid,
+            file: mem,
+            gathered: Gathered::default(),
+        }
+    }
+
+    /// Reads all of these, which are ordered and whole pages, in one call, if that is not more than [`CHUNK`]. Most
+    /// processes have no more of their own.
+    pub(super) fn gather(&mut self, ranges: &[Range<u64>]) {
+        let lengths = ranges.iter().map(|range| range.end - range.start);
+        let total = lengths.sum::<u64>() as usize;
+        if total == 0 || total > CHUNK || ranges.len() > VECTORS {
+            return;
+        }
+        let mut bytes = vec![0; total];
+        // What cannot be read so is read piece by piece.
+        if read_ranges(self.pid, ranges, &mut bytes).is_ok_and(|count| count == total) {
+            let mut at = 0;
+            let place = |range: &Range<u64>| {
+                let start = at;
+                at += (range.end - range.start) as usize;
+                (range.clone(), start)
+            };
+            self.gathered.ranges = ranges.iter().map(place).collect();
+            self.gathered.bytes = bytes;
+        }
+    }
+
+    /// How much is kept of what was gathered.
+    pub(super) fn kept(&self) -> usize {
+        self.gathered.bytes.len()
+    }
+
+    /// Lets go of it.
+    pub(super) fn forget(&mut self) {
+        self.gathered = Gathered::default();
     }
 
     /// Fills `buffer` from `start`. What the process itself may not read (`PROT_NONE`) is read as well.
     pub(super) fn read(&self, start: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        if let Some(bytes) = self.gathered.find(start, buffer.len()) {
+            buffer.copy_from_slice(bytes);
+            return Ok(());
+        }
         let mut done = 0;
         while done < buffer.len() {
             let from = start + done as u64;
@@ -165,6 +217,18 @@ impl Memory {
     }
 }
 
+impl Gathered {
+    fn find(&self, start: u64, length: usize) -> Option<&[u8]> {
+        let after = self
+            .ranges
+            .partition_point(|(range, _)| range.start <= start);
+        let (range, at) = self.ranges.get(after.checked_sub(1)?)?;
+        let end = start.checked_add(length as u64)?;
+        let at = at + (start - range.start) as usize;
+        (end <= range.end).then(|| &self.bytes[at..at + length])
+    }
+}
+
 /// A range in pieces of [`CHUNK`].
 pub(in crate::tasks) fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let starts = range.clone().step_by(CHUNK);
@@ -174,6 +238,19 @@ pub(in crate::tasks) fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_gathered_is_found_by_address() {
+        let gathered = Gathered {
+            ranges: vec![(0x1000..0x2000, 0), (0x5000..0x6000, 0x1000)],
+            bytes: (0..0x2000).map(|at: usize| (at >> 8) as u8).collect(),
+        };
+        assert_eq!(gathered.find(0x5100, 2), Some(&[0x11, 0x11][..]));
+        assert_eq!(gathered.find(0x1000, 0x1000).map(<[u8]>::len), Some(0x1000));
+        for (start, length) in [(0x1f00, 0x200), (0x2000, 1), (0xfff, 1), (0x6000, 1)] {
+            assert_eq!(gathered.find(start, length), None, "{start:#x}");
+        }
+    }
 
     #[test]
     fn zeros_are_left_out_or_kept_and_runs_are_joined() {

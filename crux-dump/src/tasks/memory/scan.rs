@@ -107,7 +107,7 @@ impl Pagemap {
 }
 
 /// The parts of ranges, which are ordered, that are in an area.
-fn within(ranges: &[Range<u64>], area: &Range<u64>) -> Vec<Range<u64>> {
+pub(super) fn within(ranges: &[Range<u64>], area: &Range<u64>) -> Vec<Range<u64>> {
     let first = ranges.partition_point(|range| range.end <= area.start);
     let inside = ranges[first..].iter();
     let inside = inside.take_while(|range| range.start < area.end);
