@@ -361,7 +361,7 @@ mod tests {
                 assert!(!filter.lists(call), "{call}");
             }
         }
-        for filter in [encoder_filter(), supervisor_filter(), tracer_filter()] {
+        for filter in [encoder_filter(), supervisor_filter()] {
             assert!(!filter.lists(libc::SYS_socket));
         }
         for filter in [encoder_filter(), supervisor_filter()] {

@@ -27,7 +27,7 @@ impl Compiler<'_> {
             // Of version 1.
             let home = process.net_namespace;
             if home.is_some_and(|it| tasks.net_namespaces[it.at()].loopback_up) {
-                let socket = self.netlink(at);
+                let socket = self.route_socket(at);
                 self.tell(at, socket.into(), &devices::up(1));
                 self.call(at, Call::new(libc::SYS_close).with(arguments![socket]));
             }
@@ -35,14 +35,14 @@ impl Compiler<'_> {
         for network in &tasks.networks {
             self.go_to(at, process, network.namespace);
             self.sysctls(at, network, |name| device_of(name).is_none());
-            let socket = self.netlink(at);
+            let socket = self.route_socket(at);
             self.devices(at, process, network, socket);
             self.call(at, Call::new(libc::SYS_close).with(arguments![socket]));
             self.come_home(at, process, network.namespace);
         }
         for network in &tasks.networks {
             self.go_to(at, process, network.namespace);
-            let socket = self.netlink(at);
+            let socket = self.route_socket(at);
             self.set_up(at, network, socket);
             self.call(at, Call::new(libc::SYS_close).with(arguments![socket]));
             self.come_home(at, process, network.namespace);
@@ -82,7 +82,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn netlink(&mut self, at: ProcessIndex) -> LineId {
+    fn route_socket(&mut self, at: ProcessIndex) -> LineId {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         let call = Call::new(libc::SYS_socket);
         self.call(at, call.with(arguments![libc::AF_NETLINK, kind, 0_u32]))
