@@ -56,6 +56,11 @@ survive! {
     root_open_files_survive "files";
     root_pipes_survive "pipes";
     root_fifos_survive "fifos";
+    root_removed_files_survive "removed-files";
+    root_removed_directories_survive "removed-directories";
+    root_a_removed_program_survives "removed-program";
+    root_pipes_that_were_opened_again_survive "reopened-pipes";
+    root_memfds_keep_descriptions_and_seals "memfds";
     root_counters_of_events_survive "eventfd";
     root_files_of_signals_survive "signalfd";
     root_files_of_timers_survive "timerfd";

@@ -226,6 +226,8 @@ pub fn tracer_filter() -> Filter {
     Filter::base()
         .allow(&[
             libc::SYS_clock_nanosleep,
+            libc::SYS_fgetxattr,
+            libc::SYS_flistxattr,
             libc::SYS_fstat,
             libc::SYS_get_robust_list,
             libc::SYS_getdents64,

@@ -196,6 +196,7 @@ pub fn capture(
         terminals: files.terminals,
         controlling: files.controlling,
         networks,
+        removed_working: files.removed_working,
     };
     Ok(Captured { tasks, checksum })
 }

@@ -4,6 +4,7 @@
 //! them here but what the record can hold.
 
 mod ask;
+mod attributes;
 mod calls;
 mod capture;
 pub mod files;
@@ -19,6 +20,7 @@ mod places;
 mod proc_text;
 mod processes;
 mod questions;
+mod removed;
 mod same;
 mod seccomp;
 mod signals;

@@ -3,12 +3,13 @@
 //!
 //! Kind: effect. An object is told apart by its device and inode number while somebody holds it.
 
+use super::attributes;
 use super::memory::{MemoryError, PagesWriter, Zeros};
 use crux_image::tasks::{
-    Location, PAGE_SIZE, PageRun, SharedMemory, SharedMemoryIndex, SharedMemoryKind, UnlinkedFile,
-    UnlinkedIndex,
+    FileTime, Location, PAGE_SIZE, PageRun, SharedMemory, SharedMemoryIndex, SharedMemoryKind,
+    UnlinkedFile, UnlinkedIndex, UnlinkedKind,
 };
-use rustix::fs::SeekFrom;
+use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::File;
@@ -71,15 +72,25 @@ impl Objects {
     /// Records a file without a name, unless it was.
     pub(super) fn unlinked(
         &mut self,
-        identity: Identity,
-        (directory, name): (Location, Vec<u8>),
         file: &File,
+        (directory, name): (Location, Vec<u8>),
     ) -> Result<UnlinkedIndex, MemoryError> {
+        let stat = rustix::fs::fstat(file).map_err(|errno| failed(errno.into()))?;
+        let device = stat.st_dev;
+        let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
+        let identity = (numbers, stat.st_ino);
         if let Some(index) = self.files.get(&identity) {
             return Ok(*index);
         }
-        let stat = rustix::fs::fstat(file).map_err(|errno| failed(errno.into()))?;
-        let (size, pages) = self.data(file)?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => UnlinkedKind::Directory,
+            _ => UnlinkedKind::Regular,
+        };
+        let (size, pages) = match kind {
+            UnlinkedKind::Regular => self.data(file)?,
+            UnlinkedKind::Directory => (0, Vec::new()),
+        };
+        let attributes = attributes::read(file).map_err(|error| failed(error.errno().into()))?;
         let index = UnlinkedIndex::from(self.unlinked.len());
         self.unlinked.push(UnlinkedFile {
             directory,
@@ -90,6 +101,12 @@ impl Objects {
             size,
             pages,
             linked: None,
+            kind,
+            times: [
+                time(stat.st_atime, stat.st_atime_nsec),
+                time(stat.st_mtime, stat.st_mtime_nsec),
+            ],
+            attributes,
         });
         self.files.insert(identity, index);
         Ok(index)
@@ -121,6 +138,13 @@ impl Objects {
             at = hole.max(data + 1).next_multiple_of(PAGE_SIZE);
         }
         Ok((size, runs))
+    }
+}
+
+fn time(seconds: i64, nanoseconds: u64) -> FileTime {
+    FileTime {
+        seconds,
+        nanoseconds: u32::try_from(nanoseconds).unwrap_or(0),
     }
 }
 

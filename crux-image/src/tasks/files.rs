@@ -165,27 +165,6 @@ pub struct Pipe {
     pub data: Vec<Vec<u8>>,
 }
 
-/// A file without a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnlinkedFile {
-    /// The directory that it was in, or where `O_TMPFILE` made it.
-    pub directory: Location,
-    /// The name that it had.
-    pub name: Vec<u8>,
-    /// Mode bits.
-    pub mode: u32,
-    /// Owner, as its user namespace has it.
-    pub uid: u32,
-    /// Owner.
-    pub gid: u32,
-    /// Its contents.
-    pub size: u64,
-    /// The pages that are not zero: `start` is an offset, the source is data.
-    pub pages: Vec<super::PageRun>,
-    /// The other name under which it is still there, if it has one (a hard link).
-    pub linked: Option<Location>,
-}
-
 /// What `CLONE_FS` shares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsContext {

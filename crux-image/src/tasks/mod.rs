@@ -26,6 +26,7 @@ mod terminals;
 mod thread;
 mod time;
 mod unix_socket;
+mod unlinked;
 mod version_1;
 
 pub use check::{TasksError, TasksPlace, TasksRule};
@@ -33,7 +34,7 @@ pub use counters::{EventCounter, TimerFile};
 pub use epoll::EpollTarget;
 pub use files::{
     Descriptor, DescriptorTable, FileAccess, FileFlags, FileOwner, FsContext, Location, OpenFile,
-    OpenTarget, OwnerKind, Pipe, PipeEnd, UnlinkedFile,
+    OpenTarget, OwnerKind, Pipe, PipeEnd,
 };
 pub use ipc::{
     Adjustment, IpcContents, IpcLimits, IpcObject, Message, MessageQueue, Segment, Semaphore,
@@ -66,6 +67,7 @@ pub use time::{Clocks, IntervalTimer, Notify, PosixTimer};
 pub use unix_socket::{
     SocketCredentials, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
 };
+pub use unlinked::{FileTime, RemovedWorking, UnlinkedFile, UnlinkedKind};
 pub(crate) use version_1::TasksVersion1;
 
 use crate::mounts::{UserNsIndex, index};
@@ -192,6 +194,8 @@ pub struct Tasks {
     pub controlling: Vec<ControllingTerminal>,
     /// What is in network namespaces of the container's own.
     pub networks: Vec<Network>,
+    /// Working directories that have no name.
+    pub removed_working: Vec<RemovedWorking>,
 }
 
 impl Tasks {

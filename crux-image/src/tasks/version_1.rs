@@ -4,9 +4,9 @@
 //! leaves its former self here; enums grow at their end, and stay as they are.
 
 use super::{
-    AddressSpace, CgroupNamespace, Clocks, DescriptorTable, FsContext, IpcNamespace, NetNamespace,
-    OpenFile, PidNamespace, Pipe, Process, SharedMemory, Tasks, TimeNamespace, UnlinkedFile,
-    UtsNamespace,
+    AddressSpace, CgroupNamespace, Clocks, DescriptorTable, FileTime, FsContext, IpcNamespace,
+    Location, NetNamespace, OpenFile, PageRun, PidNamespace, Pipe, Process, SharedMemory, Tasks,
+    TimeNamespace, UnlinkedFile, UnlinkedKind, UtsNamespace,
 };
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ pub(crate) struct TasksVersion1 {
     shared_memory: Vec<SharedMemory>,
     descriptor_tables: Vec<DescriptorTable>,
     files: Vec<OpenFile>,
-    unlinked: Vec<UnlinkedFile>,
+    unlinked: Vec<UnlinkedFileVersion1>,
     pipes: Vec<Pipe>,
     fs: Vec<FsContext>,
     pid_namespaces: Vec<PidNamespace>,
@@ -28,6 +28,37 @@ pub(crate) struct TasksVersion1 {
     net_namespaces: Vec<NetNamespace>,
     cgroup_namespaces: Vec<CgroupNamespace>,
     time_namespaces: Vec<TimeNamespace>,
+}
+
+/// [`UnlinkedFile`], as version 1 had it: regular files, without times and attributes.
+#[derive(Debug, Deserialize)]
+struct UnlinkedFileVersion1 {
+    directory: Location,
+    name: Vec<u8>,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    pages: Vec<PageRun>,
+    linked: Option<Location>,
+}
+
+impl From<UnlinkedFileVersion1> for UnlinkedFile {
+    fn from(old: UnlinkedFileVersion1) -> Self {
+        Self {
+            directory: old.directory,
+            name: old.name,
+            mode: old.mode,
+            uid: old.uid,
+            gid: old.gid,
+            size: old.size,
+            pages: old.pages,
+            linked: old.linked,
+            kind: UnlinkedKind::Regular,
+            times: [FileTime::default(); 2],
+            attributes: Vec::new(),
+        }
+    }
 }
 
 impl From<TasksVersion1> for Tasks {
@@ -39,7 +70,7 @@ impl From<TasksVersion1> for Tasks {
             shared_memory: old.shared_memory,
             descriptor_tables: old.descriptor_tables,
             files: old.files,
-            unlinked: old.unlinked,
+            unlinked: old.unlinked.into_iter().map(Into::into).collect(),
             pipes: old.pipes,
             fs: old.fs,
             pid_namespaces: old.pid_namespaces,
@@ -55,6 +86,7 @@ impl From<TasksVersion1> for Tasks {
             terminals: Vec::new(),
             controlling: Vec::new(),
             networks: Vec::new(),
+            removed_working: Vec::new(),
         }
     }
 }

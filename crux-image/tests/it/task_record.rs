@@ -189,5 +189,6 @@ pub(crate) fn record() -> Tasks {
         terminals: Vec::new(),
         controlling: Vec::new(),
         networks: Vec::new(),
+        removed_working: Vec::new(),
     }
 }

@@ -73,6 +73,22 @@ fn network() -> Network {
     }
 }
 
+fn unlinked() -> UnlinkedFile {
+    UnlinkedFile {
+        directory: record().fs[0].root.clone(),
+        name: b"a".to_vec(),
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        pages: Vec::new(),
+        linked: None,
+        kind: UnlinkedKind::Regular,
+        times: [FileTime::default(); 2],
+        attributes: Vec::new(),
+    }
+}
+
 /// One change to a good record each, and what is said of it.
 #[test]
 fn every_rule_is_kept() {
@@ -278,6 +294,37 @@ fn every_rule_is_kept() {
                 t.sockets[0].net_namespace = Some(NetNsIndex(0))
             },
             "names network namespace 0",
+        ),
+        (
+            |t| {
+                let (fs, directory) = (FsIndex(0), UnlinkedIndex(0));
+                t.removed_working.push(RemovedWorking { fs, directory })
+            },
+            "names unlinked file 0",
+        ),
+        (
+            |t| {
+                let (fs, directory) = (FsIndex(0), UnlinkedIndex(0));
+                t.unlinked.push(unlinked());
+                t.removed_working.push(RemovedWorking { fs, directory })
+            },
+            "a working directory is none",
+        ),
+        (
+            |t| {
+                let mut file = unlinked();
+                file.attributes.push((b"a\0".to_vec(), Vec::new()));
+                t.unlinked.push(file)
+            },
+            "a name is",
+        ),
+        (
+            |t| {
+                let mut file = unlinked();
+                file.times[1].nanoseconds = 1_000_000_000;
+                t.unlinked.push(file)
+            },
+            "nanoseconds of a time",
         ),
         (
             |t| t.pid_namespaces[0].parent = Some(PidNsIndex(0)),

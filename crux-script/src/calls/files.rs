@@ -257,11 +257,16 @@ pub(super) const FORMS: &[Form] = &[
             ("flags", Flags(MEMFD)),
         ],
     ),
-    // The file of a socket is made by bind(2), where none may be.
+    // The file of a socket is made by bind(2), where none may be; a directory that is to be without a name
+    // has one first.
     form(
         libc::SYS_unlinkat,
         "unlinkat",
-        &[("directory", Fd), ("name", NAME), ("flags", Zero)],
+        &[
+            ("directory", Fd),
+            ("name", NAME),
+            ("flags", Flags(names![AT_REMOVEDIR])),
+        ],
     )
     .also(rules::one_name),
     form(

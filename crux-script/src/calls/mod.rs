@@ -6,6 +6,7 @@ mod credentials;
 #[cfg(test)]
 mod documented_test;
 mod files;
+mod inodes;
 mod ipc;
 mod kind;
 mod memory;
@@ -31,6 +32,7 @@ pub fn list(purpose: Purpose) -> impl Iterator<Item = &'static Form> {
             files::FORMS,
             files::FCNTL,
             terminals::FORMS,
+            inodes::FORMS,
             sockets::FORMS,
             ipc::FORMS,
             tasks::FORMS,
@@ -137,6 +139,8 @@ mod tests {
             libc::SYS_bpf,
             libc::SYS_rt_sigreturn,
             libc::SYS_vfork,
+            libc::SYS_unlink,
+            libc::SYS_renameat2,
             libc::SYS_reboot,
         ];
         for number in refused {

@@ -336,6 +336,7 @@ pub(crate) fn record() -> Result<Tasks> {
         terminals: Vec::new(),
         controlling: Vec::new(),
         networks: Vec::new(),
+        removed_working: Vec::new(),
     })
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Kind: effect.
 
+use crate::tasks::removed::{DELETED, Home, home, is_removed};
 use crate::tasks::{Part, Places, Target, TaskCause, TaskObstacle};
 use crux_image::tasks::Location;
 use crux_mount::sys::{self, SysError};
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
+use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 
@@ -35,13 +37,36 @@ pub(super) fn locate(
     let cause = match &found {
         _ if !places.has(mount) => TaskCause::Outside(path),
         // A directory that was removed has no links left; one of proc or cgroup has none ever.
-        _ if stat.st_nlink == 0 => TaskCause::Unsupported(path),
+        _ if is_removed(&stat, &path) => TaskCause::Unsupported(path),
         None => TaskCause::Unplaced(path),
         Some(_) => return Ok(found),
     };
     let pid = target.pid;
     obstacles.push(TaskObstacle { pid, part, cause });
     Ok(None)
+}
+
+/// The working directory, if it was removed: itself, where it was, and its former name.
+pub(super) fn removed_working(
+    target: &Target,
+    places: &Places,
+) -> Result<Option<(File, Home)>, SysError> {
+    let failed = |call: &'static str| move |errno| SysError::new(call, errno);
+    let directory = target.directory.as_fd();
+    let path = readlinkat(directory, "cwd", Vec::new()).map_err(failed("readlinkat(cwd)"))?;
+    let path = path.into_bytes();
+    let Some(stripped) = path.strip_suffix(DELETED) else {
+        return Ok(None);
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(directory, "cwd", flags, Mode::empty()).map_err(failed("openat(cwd)"))?;
+    let stat = rustix::fs::fstat(&opened).map_err(failed("fstat(cwd)"))?;
+    let mount = sys::statx(&opened)?.mount;
+    if !is_removed(&stat, &path) || !places.has(mount) {
+        return Ok(None);
+    }
+    let home = home(target, places, mount, stripped);
+    Ok(home.map(|home| (opened.into(), home)))
 }
 
 /// `Umask` of `/proc/PID/status`.

@@ -19,15 +19,17 @@ mod unix;
 
 pub(super) use sockets::Numbers;
 
-use super::memory::{MemoryError, complete, memfd, parent};
+use super::memory::{MemoryError, complete, memfd};
 use super::objects::Objects;
+use super::removed::{DELETED, home, is_removed, other_name};
 use super::same::{Distinct, Shared};
 use super::{Part, Places, Target, TaskCause, TaskObstacle};
 use crate::judge::Policy;
 use crux_image::mounts::FileKind;
 use crux_image::tasks::{
-    ControllingTerminal, Descriptor, DescriptorTable, DescriptorTableIndex, FileIndex, FsContext,
-    FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex, Socket, Terminal,
+    ControllingTerminal, Descriptor, DescriptorTable, DescriptorTableIndex, FileAccess, FileIndex,
+    FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex,
+    RemovedWorking, Socket, Terminal,
 };
 use crux_mount::sys::{self, SysError};
 use fdinfo::FdInfo;
@@ -40,8 +42,6 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use terminals::Terminals;
-
-const DELETED: &[u8] = b" (deleted)";
 
 /// Why open files could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,8 @@ pub struct Files {
     pub terminals: Vec<Terminal>,
     /// Sessions with a terminal.
     pub controlling: Vec<ControllingTerminal>,
+    /// Of [`Files::fs`]: those whose working directory was removed.
+    pub removed_working: Vec<RemovedWorking>,
     /// Of each process: none for a zombie, and where there is an obstacle.
     pub of: Vec<(Option<DescriptorTableIndex>, Option<FsIndex>)>,
 }
@@ -114,6 +116,7 @@ pub fn capture(
         obstacles,
         files: Files::default(),
         ends: HashSet::new(),
+        packets: HashSet::new(),
         pipes: HashMap::new(),
         known: HashMap::new(),
         epolls: Vec::new(),
@@ -150,7 +153,7 @@ pub fn capture(
         let next = collector.files.fs.len();
         let fs = match contexts.find(target.pid, 0, next).map_err(failed)? {
             Some(known) => Some(known.into()),
-            None => collector.context(target, at.into()).map_err(failed)?,
+            None => collector.context(target, at.into())?,
         };
         let table = DescriptorTableIndex::from(table.unwrap_or(listed.len() - 1));
         collector.files.of.push((Some(table), fs));
@@ -193,6 +196,8 @@ struct Collector<'a> {
     files: Files,
     /// Ends of pipes that some process of the container has.
     ends: HashSet<(u64, bool)>,
+    /// Pipes to which somebody of the container writes packets.
+    packets: HashSet<u64>,
     pipes: HashMap<u64, PipeIndex>,
     known: HashMap<Key, Distinct>,
     epolls: Vec<epoll::Epoll>,
@@ -283,11 +288,11 @@ impl Seen {
 
     /// The end of a pipe without a name; a named one has a path.
     fn pipe_end(&self) -> Option<PipeEnd> {
-        use crux_image::tasks::FileAccess::{Read, Write};
         match (self.path.starts_with(b"pipe:["), self.info.access) {
-            (true, Read) => Some(PipeEnd::Read),
-            (true, Write) => Some(PipeEnd::Write),
-            _ => None,
+            (false, _) => None,
+            // Opened again for both, it is of both; as a place, of none.
+            (true, FileAccess::Write | FileAccess::ReadWrite) => Some(PipeEnd::Write),
+            (true, FileAccess::Read | FileAccess::Path) => Some(PipeEnd::Read),
         }
     }
 }
@@ -295,8 +300,16 @@ impl Seen {
 impl Collector<'_> {
     fn note_pipes(&mut self, found: &[Seen]) {
         for seen in found {
-            if let Some(end) = seen.pipe_end() {
-                self.ends.insert((seen.stat.st_ino, end == PipeEnd::Read));
+            let inode = seen.stat.st_ino;
+            if seen.pipe_end().is_some() && seen.info.flags.direct {
+                self.packets.insert(inode);
+            }
+            match (seen.pipe_end(), seen.info.access) {
+                (None, _) | (_, FileAccess::Path) => {}
+                (_, FileAccess::ReadWrite) => self.ends.extend([(inode, true), (inode, false)]),
+                (Some(end), _) => {
+                    self.ends.insert((inode, end == PipeEnd::Read));
+                }
             }
         }
     }
@@ -313,18 +326,34 @@ impl Collector<'_> {
         &mut self,
         target: &Target,
         first: ProcessIndex,
-    ) -> Result<Option<FsIndex>, SysError> {
+    ) -> Result<Option<FsIndex>, FilesError> {
+        let failed = |error| FilesError::Process {
+            pid: target.pid,
+            error,
+        };
         let (places, obstacles) = (self.mounts, &mut *self.obstacles);
-        let root = directories::locate(target, "root", Part::Root, places, obstacles)?;
-        let working = directories::locate(target, "cwd", Part::Working, places, obstacles)?;
+        let root = directories::locate(target, "root", Part::Root, places, obstacles);
+        let root = root.map_err(failed)?;
         let index = FsIndex::from(self.files.fs.len());
+        let working = match directories::removed_working(target, places).map_err(failed)? {
+            Some((file, home)) => {
+                let place = home.0.clone();
+                let directory = self.objects.unlinked(&file, home)?;
+                let fs = index;
+                let removed = RemovedWorking { fs, directory };
+                self.files.removed_working.push(removed);
+                Some(place)
+            }
+            None => directories::locate(target, "cwd", Part::Working, places, obstacles)
+                .map_err(failed)?,
+        };
         let (Some(root), Some(working)) = (root, working) else {
             return Ok(None);
         };
         self.files.fs.push(FsContext {
             root,
             working,
-            umask: directories::umask(target)?,
+            umask: directories::umask(target).map_err(failed)?,
             first,
         });
         Ok(Some(index))
@@ -398,7 +427,7 @@ impl Collector<'_> {
         };
         if let Some(end) = seen.pipe_end() {
             let other = (seen.stat.st_ino, end != PipeEnd::Read);
-            let lone = !self.ends.contains(&other);
+            let lone = seen.info.access != FileAccess::Path && !self.ends.contains(&other);
             if lone && pipes::is_held_elsewhere(target, seen.number, end).map_err(failed)? {
                 return Ok(self.outside(target, seen));
             }
@@ -435,6 +464,9 @@ impl Collector<'_> {
                 self.refuse(target, seen, TaskCause::Other(what.to_owned()));
                 Ok(nothing(seen, FileKind::Fifo))
             }
+            Some(FileKind::Directory) if is_removed(&seen.stat, &seen.path) => {
+                self.unlinked(target, seen)
+            }
             Some(kind) if seen.path.starts_with(b"/") => Ok(self.path(target, seen, kind)),
             _ => Ok(self.outside(target, seen)),
         }
@@ -458,15 +490,21 @@ impl Collector<'_> {
     }
 
     fn path(&mut self, target: &Target, seen: &Seen, kind: FileKind) -> OpenTarget {
-        match self.mounts.locate(seen.info.mount, &seen.path) {
-            Some(location) if seen.stat.st_nlink > 0 || kind != FileKind::Directory => {
-                OpenTarget::Path {
-                    location,
-                    kind,
-                    size: u64::try_from(seen.stat.st_size).unwrap_or(0),
-                }
-            }
-            _ => {
+        // Of proc and the like no directory has a count of links.
+        let gone = seen.path.ends_with(DELETED)
+            && (seen.stat.st_nlink == 0 || kind != FileKind::Directory);
+        let mount = seen.info.mount;
+        let path = match (gone, seen.path.strip_suffix(DELETED)) {
+            (true, Some(path)) => other_name(target, mount, path, seen.stat.st_ino),
+            _ => Some(seen.path.clone()),
+        };
+        match path.and_then(|path| self.mounts.locate(mount, &path)) {
+            Some(location) => OpenTarget::Path {
+                location,
+                kind,
+                size: u64::try_from(seen.stat.st_size).unwrap_or(0),
+            },
+            None => {
                 self.refuse(target, seen, TaskCause::Unplaced(seen.path.clone()));
                 nothing(seen, kind)
             }
@@ -475,8 +513,7 @@ impl Collector<'_> {
 
     fn unlinked(&mut self, target: &Target, seen: &Seen) -> Result<OpenTarget, FilesError> {
         let path = seen.path.strip_suffix(DELETED).unwrap_or(&seen.path);
-        let place = self.mounts.locate(seen.info.mount, path);
-        let Some(place) = place.and_then(|place| parent(&place)) else {
+        let Some(place) = home(target, self.mounts, seen.info.mount, path) else {
             self.refuse(target, seen, TaskCause::Unplaced(seen.path.clone()));
             return Ok(nothing(seen, FileKind::Regular));
         };
@@ -484,7 +521,7 @@ impl Collector<'_> {
             pid: target.pid,
             error,
         })?;
-        let index = self.objects.unlinked(identity(seen), place, &file)?;
+        let index = self.objects.unlinked(&file, place)?;
         Ok(OpenTarget::Unlinked(index))
     }
 
@@ -494,8 +531,8 @@ impl Collector<'_> {
         seen: &Seen,
         end: PipeEnd,
     ) -> Result<OpenTarget, FilesError> {
-        let packets = seen.info.flags.direct;
         let inode = seen.stat.st_ino;
+        let packets = self.packets.contains(&inode);
         let index = match self.pipes.get(&inode) {
             Some(index) => *index,
             None => {

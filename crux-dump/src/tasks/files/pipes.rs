@@ -55,7 +55,7 @@ pub(super) fn is_held_elsewhere(
     Ok(!fds[0].revents().contains(gone))
 }
 
-/// The record of a pipe that a descriptor leads to.
+/// The record of a pipe that a descriptor leads to. `packets`: somebody writes packets.
 pub(super) fn record(target: &Target, descriptor: u32, packets: bool) -> Result<Pipe, FilesError> {
     let failed = |call: &'static str| {
         move |errno| FilesError::Process {
@@ -75,21 +75,16 @@ pub(super) fn record(target: &Target, descriptor: u32, packets: bool) -> Result<
     })?;
     let data = match waiting {
         0 => Vec::new(),
-        _ => copy(&source, capacity, waiting, packets).map_err(failed("tee(pipe)"))?,
+        _ => copy(&source, capacity, waiting).map_err(failed("tee(pipe)"))?,
     };
     Ok(Pipe {
         capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
-        packets,
+        packets: packets || data.len() > 1,
         data,
     })
 }
 
-fn copy(
-    source: &OwnedFd,
-    capacity: usize,
-    waiting: usize,
-    packets: bool,
-) -> Result<Vec<Vec<u8>>, Errno> {
+fn copy(source: &OwnedFd, capacity: usize, waiting: usize) -> Result<Vec<Vec<u8>>, Errno> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     fcntl_setpipe_size(&write, capacity)?;
     let copied = tee(source, &write, waiting, SpliceFlags::NONBLOCK)?;
@@ -100,10 +95,8 @@ fn copy(
     let mut buffer = vec![0; waiting];
     while left > 0 {
         let count = rustix::io::read(&read, &mut buffer)?;
-        match (packets, parts.last_mut()) {
-            (false, Some(last)) => Vec::extend_from_slice(last, &buffer[..count]),
-            _ => parts.push(buffer[..count].to_vec()),
-        }
+        // One read gives a packet, or all that is none.
+        parts.push(buffer[..count].to_vec());
         left = left.saturating_sub(count.max(1));
     }
     Ok(parts)

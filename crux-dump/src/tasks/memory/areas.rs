@@ -5,6 +5,7 @@
 use super::error::MemoryError;
 use super::smaps::Mapping;
 use crate::tasks::objects::{Identity, Objects};
+use crate::tasks::removed::{DELETED, home, other_name};
 use crate::tasks::{Part, Places, Target, TaskCause, TaskObstacle};
 use crux_image::mounts::NamespaceIndex;
 use crux_image::path::RelPath;
@@ -18,9 +19,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-/// What the kernel appends to the path of a file that was unlinked.
-const DELETED: &[u8] = b" (deleted)";
-
 /// Flags of mappings that cannot be made again, and what they are.
 const REFUSED: [(&[u8; 2], &str); 6] = [
     (b"um", "userfaultfd"),
@@ -30,6 +28,12 @@ const REFUSED: [(&[u8; 2], &str); 6] = [
     (b"sl", "sealed by mseal(2)"),
     (b"dp", "MAP_DROPPABLE"),
 ];
+
+/// Where a mapped file is, or was: if it has no name any more, its directory and its former name.
+struct Place {
+    location: Location,
+    home: Option<(Location, Vec<u8>)>,
+}
 
 /// Looks at the mappings of one process.
 pub(super) struct Looker<'a> {
@@ -116,7 +120,7 @@ impl<'a> Looker<'a> {
         }
         let found = match shared_kind(mapping) {
             Some(kind) => self.shared(mapping, identity, kind)?,
-            None => self.path(mapping, identity, writable)?,
+            None => self.path(mapping, writable)?,
         };
         self.seen.insert(key, found.clone());
         Ok(found)
@@ -159,33 +163,23 @@ impl<'a> Looker<'a> {
         Ok(known.map(Backing::SharedMemory))
     }
 
-    fn path(
-        &mut self,
-        mapping: &Mapping,
-        identity: Identity,
-        writable: bool,
-    ) -> Result<Option<Backing>, MemoryError> {
+    fn path(&mut self, mapping: &Mapping, writable: bool) -> Result<Option<Backing>, MemoryError> {
         if !mapping.name.starts_with(b"/") {
             self.refuse(mapping, TaskCause::Mapping(mapping.name.clone()));
             return Ok(None);
         }
-        let place = self.place(mapping)?;
-        let Some((location, deleted)) = place else {
+        let Some(Place { location, home }) = self.place(mapping)? else {
             return Ok(None);
         };
-        if !deleted {
+        let Some(home) = home else {
             return Ok(Some(Backing::File {
                 location,
                 unlinked: None,
                 writable,
             }));
-        }
-        let file = File::from(self.open(mapping, OFlags::RDONLY)?);
-        let Some((directory, name)) = parent(&location) else {
-            self.refuse(mapping, TaskCause::Unplaced(mapping.name.clone()));
-            return Ok(None);
         };
-        let index = self.objects.unlinked(identity, (directory, name), &file)?;
+        let file = File::from(self.open(mapping, OFlags::RDONLY)?);
+        let index = self.objects.unlinked(&file, home)?;
         Ok(Some(Backing::File {
             location,
             unlinked: Some(index),
@@ -193,9 +187,9 @@ impl<'a> Looker<'a> {
         }))
     }
 
-    /// Where the file is, and whether it was unlinked. Its mount is known only to those who may follow
-    /// `map_files`; for others the path has to do.
-    fn place(&mut self, mapping: &Mapping) -> Result<Option<(Location, bool)>, MemoryError> {
+    /// Where the file is. Its mount is known only to those who may follow `map_files`; for others the path
+    /// has to do.
+    fn place(&mut self, mapping: &Mapping) -> Result<Option<Place>, MemoryError> {
         let stripped = mapping.name.strip_suffix(DELETED);
         let opened = match self.open(mapping, OFlags::PATH) {
             Ok(opened) => Some(opened),
@@ -210,7 +204,8 @@ impl<'a> Looker<'a> {
             let path = stripped.unwrap_or(&mapping.name);
             let namespace = self.namespace;
             let found = namespace.and_then(|namespace| self.places.resolve(namespace, path));
-            return Ok(self.or_unplaced(mapping, found, stripped.is_some()));
+            let home = stripped.and(found.as_ref()).and_then(parent);
+            return Ok(self.or_unplaced(mapping, found, home));
         };
         let stat = rustix::fs::fstat(&opened);
         let stat = stat.map_err(|errno| self.failed(SysError::new("fstat(map_files)", errno)))?;
@@ -221,25 +216,32 @@ impl<'a> Looker<'a> {
             self.refuse(mapping, TaskCause::Outside(mapping.name.clone()));
             return Ok(None);
         }
-        let deleted = stat.st_nlink == 0;
-        let path = match stripped {
-            Some(stripped) if deleted => stripped,
-            _ => &mapping.name,
+        let (target, places) = (self.target, self.places);
+        let (found, home) = match stripped {
+            Some(stripped) if stat.st_nlink == 0 => {
+                let home = home(target, places, mount, stripped);
+                let found = places.locate(mount, stripped);
+                (found.filter(|_| home.is_some()), home)
+            }
+            Some(stripped) => {
+                let path = other_name(target, mount, stripped, stat.st_ino);
+                (path.and_then(|path| places.locate(mount, &path)), None)
+            }
+            None => (places.locate(mount, &mapping.name), None),
         };
-        let found = self.places.locate(mount, path);
-        Ok(self.or_unplaced(mapping, found, deleted))
+        Ok(self.or_unplaced(mapping, found, home))
     }
 
     fn or_unplaced(
         &mut self,
         mapping: &Mapping,
         found: Option<Location>,
-        deleted: bool,
-    ) -> Option<(Location, bool)> {
+        home: Option<(Location, Vec<u8>)>,
+    ) -> Option<Place> {
         if found.is_none() {
             self.refuse(mapping, TaskCause::Unplaced(mapping.name.clone()));
         }
-        found.map(|location| (location, deleted))
+        found.map(|location| Place { location, home })
     }
 
     fn open(&self, mapping: &Mapping, flags: OFlags) -> Result<OwnedFd, MemoryError> {
@@ -261,7 +263,7 @@ impl<'a> Looker<'a> {
 }
 
 /// The directory and the name of what a location leads to; none for the root of a mount.
-pub(in crate::tasks) fn parent(location: &Location) -> Option<(Location, Vec<u8>)> {
+fn parent(location: &Location) -> Option<(Location, Vec<u8>)> {
     let name = location.path.components().next_back()?.to_vec();
     let length = location.path.as_bytes().len() - name.len();
     let above = location.path.as_bytes()[..length].strip_suffix(b"/");

@@ -16,15 +16,17 @@ mod smaps;
 pub use error::MemoryError;
 pub use pages::PagesWriter;
 
-pub(super) use areas::{complete, memfd, parent};
+pub(super) use areas::{complete, memfd};
 pub(super) use pages::{CHUNK, Zeros, pieces};
 
 use super::objects::Objects;
+use super::removed::{DELETED, home, other_name};
 use super::{Part, Places, Target, TaskCause, TaskObstacle};
 use areas::Looker;
 use crux_image::mounts::NamespaceIndex;
 use crux_image::tasks::{
-    AddressSpace, Area, Backing, PAGE_SIZE, PageRun, PageSource, Sharing, VdsoImage,
+    AddressSpace, Area, Backing, Location, PAGE_SIZE, PageRun, PageSource, Sharing, UnlinkedIndex,
+    VdsoImage,
 };
 use crux_mount::sys::{self, SysError};
 use pages::{Memory, join};
@@ -69,13 +71,13 @@ pub fn capture(
     let text = read(target, "smaps").map_err(failed)?;
     let mappings = smaps::parse(&text).map_err(|line| MemoryError::Mappings { pid, line })?;
     let before = obstacles.len();
-    let exe = exe(target, places, obstacles).map_err(failed)?;
+    let exe = exe(target, places, objects, obstacles)?;
     let mut looker = Looker::new(target, known.namespace, places, objects, obstacles);
     let mut found = Vec::with_capacity(mappings.len());
     for mapping in &mappings {
         found.extend(looker.area(mapping)?);
     }
-    let Some(exe) = exe.filter(|_| obstacles.len() == before) else {
+    let Some((exe, exe_unlinked)) = exe.filter(|_| obstacles.len() == before) else {
         return Ok(None);
     };
     let mut memory = Memory::new(pid, open(target, "mem").map_err(failed)?);
@@ -104,7 +106,7 @@ pub fn capture(
         layout: layout::layout(target, known.brk).map_err(failed)?,
         auxv: read(target, "auxv").map_err(failed)?,
         exe,
-        exe_unlinked: None,
+        exe_unlinked,
         vdso: vdso(&memory, &found)?,
         areas: found,
     };
@@ -224,29 +226,56 @@ impl Space {
     }
 }
 
-/// The program. `exe` is a magic link: it leads to the file itself.
+/// The program, and what it is if it has no name any more. `exe` is a magic link: it leads to the file itself.
 fn exe(
     target: &Target,
     places: &Places,
+    objects: &mut Objects,
     obstacles: &mut Vec<TaskObstacle>,
-) -> Result<Option<crux_image::tasks::Location>, SysError> {
+) -> Result<Option<(Location, Option<UnlinkedIndex>)>, MemoryError> {
+    let pid = target.pid;
+    let failed = |call: &str| {
+        let call = call.to_owned();
+        move |errno| MemoryError::Process {
+            pid,
+            error: SysError::new(call, errno),
+        }
+    };
     let directory = target.directory.as_fd();
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let opened = openat(directory, "exe", flags, Mode::empty())
-        .map_err(|errno| SysError::new("openat(\"exe\")", errno))?;
-    let path = rustix::fs::readlinkat(directory, "exe", Vec::new())
-        .map_err(|errno| SysError::new("readlinkat(\"exe\")", errno))?
-        .into_bytes();
-    let mount = sys::statx(&opened)?.mount;
-    let found = places.locate(mount, &path);
-    let stat = rustix::fs::fstat(&opened).map_err(|errno| SysError::new("fstat(exe)", errno))?;
-    let cause = match &found {
+    let opened = openat(directory, "exe", flags, Mode::empty()).map_err(failed("openat(exe)"))?;
+    let path = rustix::fs::readlinkat(directory, "exe", Vec::new());
+    let path = path.map_err(failed("readlinkat(exe)"))?.into_bytes();
+    let mount = sys::statx(&opened);
+    let mount = mount
+        .map_err(|error| MemoryError::Process { pid, error })?
+        .mount;
+    let stat = rustix::fs::fstat(&opened).map_err(failed("fstat(exe)"))?;
+    let stripped = path.strip_suffix(DELETED);
+    let cause = match stripped {
         _ if !places.has(mount) => TaskCause::Outside(path),
-        None => TaskCause::Unplaced(path),
-        Some(_) if stat.st_nlink == 0 => TaskCause::Unsupported(path),
-        Some(_) => return Ok(found),
+        Some(stripped) if stat.st_nlink == 0 => {
+            let home = home(target, places, mount, stripped);
+            if let (Some(home), Some(location)) = (home, places.locate(mount, stripped)) {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let file = openat(directory, "exe", flags, Mode::empty());
+                let file = File::from(file.map_err(failed("openat(exe)"))?);
+                return Ok(Some((location, Some(objects.unlinked(&file, home)?))));
+            }
+            TaskCause::Unplaced(path)
+        }
+        _ => {
+            let found = match stripped {
+                Some(stripped) => other_name(target, mount, stripped, stat.st_ino),
+                None => Some(path.clone()),
+            };
+            match found.and_then(|path| places.locate(mount, &path)) {
+                Some(location) => return Ok(Some((location, None))),
+                None => TaskCause::Unplaced(path),
+            }
+        }
     };
-    let (pid, part) = (target.pid, Part::Program);
+    let part = Part::Program;
     obstacles.push(TaskObstacle { pid, part, cause });
     Ok(None)
 }

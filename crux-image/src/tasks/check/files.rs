@@ -8,7 +8,7 @@ use crate::mounts::Mounts;
 use crate::path::is_printable;
 use crate::tasks::{
     DescriptorTable, EpollTarget, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, Pipe,
-    Tasks, TerminalFile, TimerFile, UnlinkedFile,
+    Tasks, TerminalFile, TimerFile, UnlinkedFile, UnlinkedIndex, UnlinkedKind,
 };
 
 /// `NR_OPEN` can be raised to this (`sysctl_nr_open_max`).
@@ -19,6 +19,9 @@ const DESCRIBED_LIMIT: usize = 1 << 16;
 const NAME_LIMIT: usize = 255;
 /// The largest number of a clock (`CLOCK_TAI`).
 const CLOCKS: u64 = 11;
+/// `XATTR_SIZE_MAX`, and as many names as fit into `XATTR_LIST_MAX`.
+const ATTRIBUTE_BYTES: usize = 1 << 16;
+const ATTRIBUTE_LIMIT: usize = 1 << 15;
 const TARGET_LIMIT: usize = 1 << 20;
 
 pub(super) fn check(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
@@ -33,6 +36,15 @@ pub(super) fn check(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
     }
     for (at, pipe) in tasks.pipes.iter().enumerate() {
         check_pipe(pipe).map_err(|rule| rule.at(TasksPlace::Pipe(at)))?;
+    }
+    for (at, removed) in tasks.removed_working.iter().enumerate() {
+        in_range(
+            "root and working directory",
+            removed.fs.at(),
+            tasks.fs.len(),
+        )
+        .and_then(|()| directory(tasks, removed.directory))
+        .map_err(|rule| rule.at(TasksPlace::RemovedWorking(at)))?;
     }
     for (at, fs) in tasks.fs.iter().enumerate() {
         location(mounts, &fs.root)
@@ -130,6 +142,14 @@ pub(super) fn grant_name(name: &str) -> Result<(), TasksRule> {
     }
 }
 
+fn directory(tasks: &Tasks, index: UnlinkedIndex) -> Result<(), TasksRule> {
+    in_range("unlinked file", index.at(), tasks.unlinked.len())?;
+    match tasks.unlinked[index.at()].kind {
+        UnlinkedKind::Directory => Ok(()),
+        UnlinkedKind::Regular => Err(TasksRule::NoDirectory),
+    }
+}
+
 fn check_unlinked(mounts: &Mounts, file: &UnlinkedFile) -> Result<(), TasksRule> {
     location(mounts, &file.directory)?;
     if let Some(linked) = &file.linked {
@@ -138,6 +158,23 @@ fn check_unlinked(mounts: &Mounts, file: &UnlinkedFile) -> Result<(), TasksRule>
     let bad = file.name.is_empty() || file.name == b"." || file.name == b"..";
     if bad || file.name.len() > NAME_LIMIT || file.name.iter().any(|b| *b == 0 || *b == b'/') {
         return Err(TasksRule::Name);
+    }
+    for time in file.times {
+        value(
+            "nanoseconds of a time",
+            time.nanoseconds.into(),
+            999_999_999,
+        )?;
+    }
+    at_most("attributes", file.attributes.len(), ATTRIBUTE_LIMIT)?;
+    for (name, bytes) in &file.attributes {
+        at_most("bytes of an attribute", bytes.len(), ATTRIBUTE_BYTES)?;
+        if name.is_empty() || name.len() > NAME_LIMIT || name.contains(&0) {
+            return Err(TasksRule::Name);
+        }
+    }
+    if file.kind == UnlinkedKind::Directory && !file.pages.is_empty() {
+        return Err(TasksRule::Pages);
     }
     if file.size > i64::MAX as u64 - PAGE_SIZE {
         return Err(TasksRule::AreaRange);

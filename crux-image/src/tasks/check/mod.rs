@@ -61,6 +61,11 @@ impl Tasks {
             ("sockets", self.sockets.len(), PART_LIMIT),
             ("terminals", self.terminals.len(), NAMESPACE_LIMIT),
             ("controlling terminals", self.controlling.len(), TASK_LIMIT),
+            (
+                "removed working directories",
+                self.removed_working.len(),
+                TASK_LIMIT,
+            ),
             ("pid namespaces", self.pid_namespaces.len(), NAMESPACE_LIMIT),
             ("UTS namespaces", self.uts_namespaces.len(), NAMESPACE_LIMIT),
             ("IPC namespaces", self.ipc_namespaces.len(), NAMESPACE_LIMIT),

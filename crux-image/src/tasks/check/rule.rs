@@ -29,6 +29,7 @@ pub enum TasksPlace {
     Unlinked(usize),
     Pipe(usize),
     Socket(usize),
+    RemovedWorking(usize),
     Fs(usize),
     Terminal(usize),
     Session(usize),
@@ -52,6 +53,7 @@ impl fmt::Display for TasksPlace {
             Self::Unlinked(at) => write!(f, "unlinked file {at}"),
             Self::Pipe(at) => write!(f, "pipe {at}"),
             Self::Socket(at) => write!(f, "socket {at}"),
+            Self::RemovedWorking(at) => write!(f, "removed working directory {at}"),
             Self::Fs(at) => write!(f, "root and working directory {at}"),
             Self::Terminal(at) => write!(f, "terminal {at}"),
             Self::Session(at) => write!(f, "controlling terminal {at}"),
@@ -126,6 +128,8 @@ pub enum TasksRule {
     SharedPages,
     #[error("descriptors are not in order, or there are two of one number")]
     DescriptorOrder,
+    #[error("a working directory is none")]
+    NoDirectory,
     #[error("a pipe has more data than fits")]
     PipeData,
     #[error("a socket is not of a family, type and protocol that go together")]

@@ -32,6 +32,7 @@ impl Compiler<'_> {
         self.map_vdso(at, process, space);
         if at.at() == 0 {
             self.shared_memory(at, process);
+            self.make_unlinked(at, process);
             self.ipc_limits(at);
         }
         let mut opened = Opened::new();
@@ -138,6 +139,14 @@ impl Compiler<'_> {
                     self.call(at, mmap(fd.into(), 0));
                 }
             }
+            Backing::SharedMemory(index)
+                if area.sharing == Sharing::Shared && self.is_read_only(*index) =>
+            {
+                let number = self.numbers.memory(*index);
+                let fd = self.reopen(at, number, libc::O_RDONLY | libc::O_CLOEXEC);
+                self.call(at, mmap(fd.into(), 0));
+                self.call(at, Call::new(libc::SYS_close).with(arguments![fd]));
+            }
             Backing::SharedMemory(index) if area.sharing == Sharing::Shared => {
                 self.map_shared(at, *index, area, part);
             }
@@ -149,15 +158,36 @@ impl Compiler<'_> {
                 _ => self.refuse(process, "it has a private mapping of shared memory"),
             },
             Backing::Vdso | Backing::Vvar | Backing::VvarClock => {}
-            Backing::File { .. } => self.refuse(
-                process,
-                format!("the mapping at {:#x} is of a file that was removed, which cannot be restored yet", area.start),
-            ),
+            Backing::File {
+                unlinked: Some(index),
+                writable,
+                ..
+            } => {
+                let number = self.numbers.unlinked(*index);
+                if !*writable {
+                    self.call(at, mmap(number.into(), 0));
+                    return;
+                }
+                let fd = self.reopen(at, number, libc::O_RDWR | libc::O_CLOEXEC);
+                self.call(at, mmap(fd.into(), 0));
+                self.call(at, Call::new(libc::SYS_close).with(arguments![fd]));
+            }
             Backing::Device(_) => self.refuse(
                 process,
-                format!("the mapping at {:#x} is of a device, which cannot be restored yet", area.start),
+                format!(
+                    "the mapping at {:#x} is of a device, which cannot be restored yet",
+                    area.start
+                ),
             ),
         }
+    }
+
+    /// Whether nobody may write to it any more: it cannot be sealed where somebody has it mapped so that he could.
+    fn is_read_only(&self, index: SharedMemoryIndex) -> bool {
+        matches!(
+            self.tasks.shared_memory[index.at()].kind,
+            SharedMemoryKind::Memfd { seals, .. } if seals & libc::F_SEAL_WRITE as u32 != 0
+        )
     }
 
     fn open_mapped(
@@ -370,7 +400,11 @@ impl Compiler<'_> {
 
     /// `struct prctl_mm_map`. The program's file comes by its descriptor.
     fn layout(&mut self, at: ProcessIndex, process: &Process, space: &AddressSpace) {
-        let exe = self.open(at, process, &space.exe, libc::O_RDONLY | libc::O_CLOEXEC);
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        let exe = match space.exe_unlinked {
+            Some(index) => Some(self.reopen(at, self.numbers.unlinked(index), flags)),
+            None => self.open(at, process, &space.exe, flags),
+        };
         let Some(exe) = exe else { return };
         let layout = &space.layout;
         let auxv = self.bytes(space.auxv.clone());

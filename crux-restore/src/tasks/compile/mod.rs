@@ -135,6 +135,7 @@ struct Compiler<'a> {
     threads: Vec<PlannedThread>,
     obstacles: Vec<Obstacle>,
     strings: HashMap<Vec<u8>, BlockId>,
+    has_late: bool,
 }
 
 impl<'a> Compiler<'a> {
@@ -162,6 +163,7 @@ impl<'a> Compiler<'a> {
             threads: Vec::new(),
             obstacles: Vec::new(),
             strings: HashMap::new(),
+            has_late: files::has_late(tasks),
         }
     }
 

@@ -12,7 +12,8 @@ use crux_image::mounts::{
     Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType, UserNsIndex,
 };
 use crux_image::tasks::{
-    FileIndex, OpenTarget, SharedMemoryIndex, SocketIndex, Tasks, TerminalIndex,
+    FileIndex, OpenFile, OpenTarget, SharedMemoryIndex, SharedMemoryKind, SocketIndex, Tasks,
+    TerminalIndex, UnlinkedIndex,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,7 +35,8 @@ pub(super) struct Numbers {
     pub(super) first: u32,
     pub(super) gate: u32,
     pub(super) pages: u32,
-    /// /proc, where ipc namespaces have something in them, or network namespaces have sysctls.
+    /// /proc, where ipc namespaces have something in them, network namespaces have sysctls, or something is opened
+    /// that has no name.
     pub(super) proc: Option<u32>,
     namespaces: Vec<(u32, u32)>,
     net: u32,
@@ -48,6 +50,7 @@ pub(super) struct Numbers {
     memory: Vec<u32>,
     /// Each socket, and who helps to bring it about.
     sockets: Vec<(u32, u32)>,
+    unlinked: Vec<u32>,
     users: Vec<u32>,
     /// By [`Kind`]: what the first task is born in, if it is the caller's, and then those of the record.
     kept: Vec<Vec<u32>>,
@@ -71,8 +74,7 @@ impl Numbers {
             next - 1
         };
         let (gate, pages, net, ipc) = (take(), take(), take(), take());
-        let sysctls = tasks.networks.iter().any(|it| !it.sysctls.is_empty());
-        let proc = (sysctls || !tasks.ipc_contents.is_empty()).then(&mut take);
+        let proc = needs_proc(tasks).then(&mut take);
         let caller_route = has_outer_ends(&tasks.networks).then(&mut take);
         let namespaces = mounts.namespaces.iter().map(|_| (take(), take())).collect();
         let mut externals = Vec::new();
@@ -94,6 +96,7 @@ impl Numbers {
             (number, take())
         });
         let sockets = sockets.collect();
+        let unlinked = tasks.unlinked.iter().map(|_| take()).collect();
         let users = mounts.user_namespaces.iter().map(|_| take()).collect();
         let kept = Kind::ALL.map(|kind| (0..=kind.count(tasks)).map(|_| take()).collect());
         let terminals = (0..tasks.terminals.len()).map(TerminalIndex::from);
@@ -131,6 +134,7 @@ impl Numbers {
             files,
             memory,
             sockets,
+            unlinked,
             users,
             kept: kept.into(),
             terminals,
@@ -155,6 +159,11 @@ impl Numbers {
     /// A descriptor of shared memory, likewise.
     pub(super) fn memory(&self, memory: SharedMemoryIndex) -> u32 {
         self.memory[memory.at()]
+    }
+
+    /// A file without a name.
+    pub(super) fn unlinked(&self, file: UnlinkedIndex) -> u32 {
+        self.unlinked[file.at()]
     }
 
     /// A user namespace that the builder made.
@@ -257,6 +266,18 @@ impl Numbers {
             self.built_ipc.then_some(self.ipc),
         )
     }
+}
+
+/// Whether something is opened that has no name, or ipc namespaces have something in them.
+fn needs_proc(tasks: &Tasks) -> bool {
+    let nameless =
+        |file: &OpenFile| matches!(file.target, OpenTarget::Pipe(..) | OpenTarget::Memory(_));
+    let mut shared = tasks.shared_memory.iter();
+    !tasks.ipc_contents.is_empty()
+        || tasks.networks.iter().any(|it| !it.sysctls.is_empty())
+        || !tasks.unlinked.is_empty()
+        || tasks.files.iter().any(nameless)
+        || shared.any(|memory| matches!(memory.kind, SharedMemoryKind::Memfd { .. }))
 }
 
 /// Numbers with which files were registered with an epoll.

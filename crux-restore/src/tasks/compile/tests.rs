@@ -318,6 +318,7 @@ pub(super) fn record() -> Tasks {
         terminals: Vec::new(),
         controlling: Vec::new(),
         networks: Vec::new(),
+        removed_working: Vec::new(),
     }
 }
 

@@ -117,3 +117,92 @@ pub(crate) fn pipes() -> Verify {
         wrong
     })
 }
+
+fn again(file: &impl AsFd, read: bool, write: bool) -> File {
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let mut options = OpenOptions::new();
+    options.read(read).write(write).open(path).expect("open")
+}
+
+/// Several descriptions of each end, one of both, and one that is only a place.
+pub(crate) fn reopened_pipes() -> Verify {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("pipe2");
+    let (mut read, mut write) = (File::from(read), File::from(write));
+    let mut other = again(&read, true, false);
+    fcntl(&other, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
+    let mut both = again(&write, true, true);
+    let path = format!("/proc/self/fd/{}", read.as_raw_fd());
+    let place = nix::fcntl::open(&path[..], OFlag::O_PATH, nix::sys::stat::Mode::empty());
+    let place = File::from(place.expect("open"));
+    // Packets, in a pipe of their own.
+    let (packets, sender) = nix::unistd::pipe2(OFlag::O_DIRECT).expect("pipe2");
+    let (mut packets, mut sender) = (File::from(packets), File::from(sender));
+    sender.write_all(b"one").expect("write");
+    sender.write_all(b"three").expect("write");
+    write.write_all(b"0123456789").expect("write");
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        let mut bytes = [0; 4];
+        let counts = [
+            read.read(&mut bytes).ok(),
+            both.read(&mut bytes).ok(),
+            other.read(&mut bytes).ok(),
+        ];
+        wrong.extend(same("data", counts, [Some(4), Some(4), Some(2)]));
+        wrong.extend(same("the end of it", &bytes[..2], b"89"));
+        wrong.extend(same("no more", other.read(&mut bytes).is_err(), true));
+        let written = both.write_all(b"0123456789");
+        wrong.extend(written.err().map(|error| format!("write: {error}")));
+        let path = fcntl(&place, FcntlArg::F_GETFL).unwrap_or(0) & OFlag::O_PATH.bits();
+        wrong.extend(same("a place", path, OFlag::O_PATH.bits()));
+        let mut large = [0; 100];
+        let counts = [packets.read(&mut large).ok(), packets.read(&mut large).ok()];
+        wrong.extend(same("packets", counts, [Some(3), Some(5)]));
+        for packet in [&b"one"[..], b"three"] {
+            let written = sender.write_all(packet);
+            wrong.extend(written.err().map(|error| format!("write: {error}")));
+        }
+        wrong
+    })
+}
+
+/// One that is sealed, mapped for reading, and open twice; one that is written to.
+pub(crate) fn memfds() -> Verify {
+    use nix::fcntl::SealFlag;
+    let flags = nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING;
+    let mut sealed = File::from(nix::sys::memfd::memfd_create(c"sealed", flags).expect("memfd"));
+    sealed.write_all(&[b'x'; 5000]).expect("write");
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&sealed, FcntlArg::F_ADD_SEALS(seals)).expect("F_ADD_SEALS");
+    let reading = again(&sealed, true, false);
+    let (protection, shared) = (nix::libc::PROT_READ, nix::libc::MAP_SHARED);
+    let mapped = sys::map(5000, protection, shared, reading.as_raw_fd());
+    let flags = nix::sys::memfd::MFdFlags::empty();
+    let mut plain = File::from(nix::sys::memfd::memfd_create(c"plain", flags).expect("memfd"));
+    plain.write_all(b"0123456789").expect("write");
+    let mut other = again(&plain, true, false);
+    other.seek(std::io::SeekFrom::Start(3)).expect("lseek");
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        let found = fcntl(&sealed, FcntlArg::F_GET_SEALS).unwrap_or(0);
+        wrong.extend(same("seals", found, seals.bits()));
+        wrong.extend(same("written", sealed.write(b"y").is_err(), true));
+        wrong.extend(same(
+            "mapped",
+            sys::read(mapped),
+            u64::from_ne_bytes(*b"xxxxxxxx"),
+        ));
+        let length = reading.metadata().map(|it| it.len()).unwrap_or(0);
+        wrong.extend(same("its length", length, 5000));
+        let positions = [plain.stream_position().ok(), other.stream_position().ok()];
+        wrong.extend(same("positions", positions, [Some(10), Some(3)]));
+        let mut byte = [0];
+        let written = std::os::unix::fs::FileExt::write_all_at(&plain, b"z", 3);
+        wrong.extend(written.err().map(|error| format!("write: {error}")));
+        let read = std::os::unix::fs::FileExt::read_exact_at(&other, &mut byte, 3);
+        wrong.extend(read.err().map(|error| format!("read: {error}")));
+        wrong.extend(same("what the other sees", byte, *b"z"));
+        wrong.extend(same("it only reads", other.write(b"y").is_err(), true));
+        wrong
+    })
+}

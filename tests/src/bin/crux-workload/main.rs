@@ -15,6 +15,7 @@ mod messages;
 mod named;
 mod namespaces;
 mod processor;
+mod removed;
 mod seccomp;
 mod signals;
 mod sockets;
@@ -44,6 +45,11 @@ const SCENARIOS: &[Scenario] = &[
     ("files", files::regular),
     ("pipes", files::pipes),
     ("fifos", files::fifos),
+    ("removed-files", removed::files),
+    ("removed-directories", removed::directories),
+    ("removed-program", removed::program),
+    ("reopened-pipes", files::reopened_pipes),
+    ("memfds", files::memfds),
     ("eventfd", events::counters),
     ("signalfd", events::signals),
     ("timerfd", events::timers),

@@ -23,7 +23,15 @@ impl Compiler<'_> {
         let plain = namespace.is_some_and(|ns| {
             context.root.mount == ns.root && context.root.path == RelPath::root()
         });
-        let working = self.open(at, process, &context.working, flags);
+        let mut removed = tasks.removed_working.iter();
+        let removed = removed.find(|it| it.fs == index);
+        let working = match removed {
+            Some(removed) => {
+                let number = self.numbers.unlinked(removed.directory);
+                Some(self.reopen(at, number, flags))
+            }
+            None => self.open(at, process, &context.working, flags),
+        };
         if !plain && let Some(root) = self.open(at, process, &context.root, flags) {
             self.enter(at, root.into());
             self.call(at, Call::new(libc::SYS_close).with(arguments![root]));

@@ -17,11 +17,15 @@ mod pipes;
 mod sockets;
 mod terminals;
 mod unix;
+mod unlinked;
 
 pub(super) use openers::Openers;
 
 use super::Compiler;
-use crux_image::tasks::{FileAccess, FileFlags, OpenTarget, Process, ProcessIndex};
+use crate::tasks::plan::TOGETHER;
+use crux_image::tasks::{
+    FileAccess, FileFlags, OpenTarget, Process, ProcessIndex, SharedMemoryKind, Tasks,
+};
 use crux_script::{Call, LineId, arguments};
 
 impl Compiler<'_> {
@@ -48,9 +52,9 @@ impl Compiler<'_> {
                 OpenTarget::Path { location, kind, .. } => {
                     self.open_path(at, process, index, file, location, *kind);
                 }
-                OpenTarget::Pipe(pipe, _) => self.open_pipe(at, process, *pipe),
+                OpenTarget::Pipe(pipe, _) => self.open_pipe(at, *pipe),
                 OpenTarget::Memory(memory) => {
-                    self.open_memory(at, process, index, file, *memory);
+                    self.open_memory(at, index, file, *memory);
                 }
                 OpenTarget::Event(event) => self.open_event(at, index, file, *event),
                 OpenTarget::Signals { mask } => self.open_signals(at, index, file, *mask),
@@ -58,12 +62,7 @@ impl Compiler<'_> {
                 OpenTarget::Epoll(_) => self.open_epoll(at, index, file),
                 OpenTarget::External { .. } | OpenTarget::Socket(_) => {}
                 OpenTarget::Terminal(..) => self.open_terminal(at, process, index, file),
-                OpenTarget::Unlinked(_) => {
-                    self.refuse(
-                        process,
-                        "an open file that was removed cannot be restored yet",
-                    );
-                }
+                OpenTarget::Unlinked(unlinked) => self.open_unlinked(at, index, file, *unlinked),
             }
         }
         self.sockets(at, process);
@@ -83,6 +82,11 @@ impl Compiler<'_> {
         };
         let tasks = self.tasks;
         self.owners(at, process);
+        if self.has_late {
+            // All memory is as it is to be, and nobody opens anything any more.
+            self.arena.stop(self.scripts[at.at()], TOGETHER);
+            self.seal(at);
+        }
         self.register(at, process);
         self.timer_files(at);
         for descriptor in &tasks.descriptor_tables[index.at()].descriptors {
@@ -105,6 +109,16 @@ impl Compiler<'_> {
             self.call(at, Call::new(libc::SYS_close_range).with(rest));
         }
     }
+}
+
+/// Whether there is anything that can be done only when all processes have come to their last lines.
+pub(super) fn has_late(tasks: &Tasks) -> bool {
+    tasks.shared_memory.iter().any(|memory| match memory.kind {
+        SharedMemoryKind::Memfd { seals, mode, .. } => {
+            memory::has_seals(seals) || mode & 0o7777 != 0o777
+        }
+        _ => false,
+    })
 }
 
 fn access(access: FileAccess) -> i32 {

@@ -20,6 +20,18 @@ impl Compiler<'_> {
         location: &Location,
         flags: i32,
     ) -> Option<LineId> {
+        self.open_mode(at, process, location, flags, 0)
+    }
+
+    /// The same, with the mode of a file that is made.
+    pub(super) fn open_mode(
+        &mut self,
+        at: ProcessIndex,
+        process: &Process,
+        location: &Location,
+        flags: i32,
+        mode: u64,
+    ) -> Option<LineId> {
         let Some(path) = self.places.path(location) else {
             let what = format!("\"{}\" is hidden by other mounts", location.path);
             self.refuse(process, what);
@@ -32,9 +44,27 @@ impl Compiler<'_> {
         };
         let how = self
             .arena
-            .block(Block::words(&[flags as u32 as u64, 0, RESOLVE]));
+            .block(Block::words(&[flags as u32 as u64, mode, RESOLVE]));
         let call = Call::new(libc::SYS_openat2).with(arguments![root, path, how, 24_u64]);
         Some(self.call(at, call))
+    }
+
+    /// Opens what a descriptor of this process leads to once more: a description of its own.
+    pub(in crate::tasks::compile) fn reopen(
+        &mut self,
+        at: ProcessIndex,
+        number: u32,
+        flags: i32,
+    ) -> LineId {
+        let proc = self.numbers.proc.unwrap_or(0);
+        let path = self.string(format!("thread-self/fd/{number}").as_bytes());
+        let call = Call::new(libc::SYS_openat).with(arguments![proc, path, flags]);
+        self.call(at, call)
+    }
+
+    pub(super) fn seek(&mut self, at: ProcessIndex, fd: LineId, position: u64) {
+        let call = Call::new(libc::SYS_lseek).with(arguments![fd, position, libc::SEEK_SET]);
+        self.call(at, call.exactly(position));
     }
 
     pub(super) fn open_path(
@@ -56,10 +86,7 @@ impl Compiler<'_> {
         };
         let seekable = matches!(kind, FileKind::Regular | FileKind::Directory);
         if file.position > 0 && seekable && file.access != FileAccess::Path {
-            let call = Call::new(libc::SYS_lseek)
-                .with(arguments![fd, file.position, libc::SEEK_SET])
-                .exactly(file.position);
-            self.call(at, call);
+            self.seek(at, fd, file.position);
         }
         self.keep(at, fd, self.numbers.file(index));
     }

@@ -2,14 +2,14 @@
 //!
 //! Kind: pure.
 
-use super::flags;
+use super::{access, flags};
 use crate::tasks::compile::Compiler;
-use crux_image::tasks::{FileIndex, OpenTarget, PipeEnd, PipeIndex, Process, ProcessIndex};
+use crux_image::tasks::{FileAccess, FileIndex, OpenTarget, PipeEnd, PipeIndex, ProcessIndex};
 use crux_script::{Block, Call, arguments};
 
 impl Compiler<'_> {
     /// Both ends, what is in it, and the flags of each end.
-    pub(super) fn open_pipe(&mut self, at: ProcessIndex, process: &Process, index: PipeIndex) {
+    pub(super) fn open_pipe(&mut self, at: ProcessIndex, index: PipeIndex) {
         let tasks = self.tasks;
         let pipe = &tasks.pipes[index.at()];
         let ends = |end: PipeEnd| {
@@ -20,14 +20,6 @@ impl Compiler<'_> {
                 .map(|(at, file)| (FileIndex::from(at), file))
                 .collect::<Vec<_>>()
         };
-        let (reading, writing) = (ends(PipeEnd::Read), ends(PipeEnd::Write));
-        if reading.len() > 1 || writing.len() > 1 {
-            self.refuse(
-                process,
-                "a pipe that was opened again cannot be restored yet",
-            );
-            return;
-        }
         let fds = self.arena.block(Block::room(8));
         let packets = if pipe.packets { libc::O_DIRECT } else { 0 };
         let made = Call::new(libc::SYS_pipe2).with(arguments![fds, libc::O_CLOEXEC | packets]);
@@ -42,15 +34,27 @@ impl Compiler<'_> {
             let call = Call::new(libc::SYS_write).with(arguments![write, bytes, data.len()]);
             self.call(at, call.exactly(data.len() as u64));
         }
-        for (fd, end) in [(read, reading), (write, writing)] {
-            for (index, file) in end {
+        for (fd, end) in [(read, PipeEnd::Read), (write, PipeEnd::Write)] {
+            let mut made = false;
+            for (index, file) in ends(end) {
+                let number = self.numbers.file(index);
                 let set = flags(&file.flags) & (libc::O_NONBLOCK | libc::O_DIRECT | libc::O_APPEND);
+                // The description that pipe2(2) made is one that is as it makes them.
+                let plain = matches!(file.access, FileAccess::Read | FileAccess::Write);
+                if made || !plain {
+                    let flags = access(file.access) | set | libc::O_CLOEXEC;
+                    let again = self.reopen(at, fd, flags);
+                    self.keep(at, again, number);
+                    continue;
+                }
+                made = true;
                 let call = Call::new(libc::SYS_fcntl).with(arguments![fd, libc::F_SETFL, set]);
                 self.call(at, call);
-                let number = self.numbers.file(index);
                 let call = Call::new(libc::SYS_dup3).with(arguments![fd, number, libc::O_CLOEXEC]);
                 self.call(at, call);
             }
+        }
+        for fd in [read, write] {
             self.call(at, Call::new(libc::SYS_close).with(arguments![fd]));
         }
     }
