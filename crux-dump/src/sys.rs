@@ -419,6 +419,37 @@ pub(crate) fn socket_option(
     }
 }
 
+/// The address that a socket is connected to, with the family in front (getpeername(2)); none where it is not.
+pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Result<Vec<u8>, SysError> {
+    let mut address = vec![0_u8; size_of::<libc::sockaddr_storage>()];
+    let mut length = address.len() as libc::socklen_t;
+    let (fd, at) = (socket.as_raw_fd(), address.as_mut_ptr().cast());
+    // SAFETY: as for socket_address.
+    let result = unsafe { libc::getpeername(fd, at, &raw mut length) };
+    match checked(result.into(), || "getpeername".to_owned()) {
+        Err(error) if error.errno() == Errno::NOTCONN => return Ok(Vec::new()),
+        other => other?,
+    };
+    address.truncate(length as usize);
+    Ok(address)
+}
+
+/// The instructions of a socket's filter (`SO_GET_FILTER`). `EACCES` where they are none of classic BPF.
+pub(crate) fn socket_filter(socket: BorrowedFd<'_>) -> Result<Vec<u8>, SysError> {
+    const SO_GET_FILTER: libc::c_int = 26;
+    const MOST: usize = 4096;
+    let mut filter = vec![0_u64; MOST];
+    let mut count = MOST as libc::socklen_t;
+    let (fd, at) = (socket.as_raw_fd(), filter.as_mut_ptr().cast());
+    let level = libc::SOL_SOCKET;
+    // SAFETY: the kernel writes at most `count` instructions of eight bytes to `filter`, which has room for them,
+    // and then how many there are to `count`; both live until the call returns.
+    let result = unsafe { libc::getsockopt(fd, level, SO_GET_FILTER, at, &raw mut count) };
+    checked(result.into(), || "getsockopt(SO_GET_FILTER)".to_owned())?;
+    filter.truncate(count as usize);
+    Ok(filter.into_iter().flat_map(u64::to_le_bytes).collect())
+}
+
 /// The address of a socket, with the family in front (getsockname(2)).
 pub(crate) fn socket_address(socket: BorrowedFd<'_>) -> Result<Vec<u8>, SysError> {
     let mut address = vec![0_u8; size_of::<libc::sockaddr_storage>()];

@@ -86,6 +86,9 @@ survive! {
     root_unix_pairs_survive "unix-pairs";
     root_unix_sockets_keep_their_settings "unix-settings";
     root_unix_sockets_with_names_survive "unix-streams";
+    root_netlink_sockets_survive "netlink";
+    root_packet_sockets_survive "packet";
+    root_syslogd_goes_on_logging "syslog";
     root_unix_datagrams_survive "unix-datagrams";
     root_descriptors_on_their_way_survive "unix-descriptors";
     root_who_has_sent_a_message_is_kept "unix-credentials";

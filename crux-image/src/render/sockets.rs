@@ -14,6 +14,15 @@ pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
     let kind = format!("{:?}", socket.kind).to_lowercase();
     let state = match &socket.state {
         SocketState::Unix(unix) => of_unix(unix),
+        SocketState::Netlink(it) => format!(
+            ", protocol {}, port {}, groups {:?}",
+            socket.protocol, it.port, it.groups
+        ),
+        SocketState::Packet(it) => format!(
+            ", protocol {:#06x}, device {}",
+            u16::from_be(it.protocol),
+            it.device
+        ),
     };
     format!(
         "socket {}, {family} {kind}{state}{}",

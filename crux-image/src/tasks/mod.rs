@@ -17,7 +17,9 @@ mod files;
 mod ipc;
 mod memory;
 mod namespaces;
+mod netlink;
 mod network;
+mod packet;
 mod process;
 mod seccomp;
 mod socket;
@@ -48,15 +50,17 @@ pub use namespaces::{
     CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidNamespace, TimeNamespace,
     UtsNamespace,
 };
+pub use netlink::NetlinkSocket;
 pub use network::{
     NetAttribute, NetDevice, NetDeviceKind, NetEntry, NetSysctl, Network, OutsideEnd, VethPeer,
 };
+pub use packet::PacketSocket;
 pub use process::{Limit, Process, ProcessState, SignalAction, SignalInfo};
 pub use seccomp::{FilterInstruction, FilteredCall, SeccompChain, SeccompFilter};
 pub use socket::{Socket, SocketFamily, SocketKind, SocketOption, SocketState};
 pub use socket_options::{
-    KnownOption, SO_BINDTODEVICE, SO_PASSCRED, SO_PEEK_OFF, SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS,
-    SOL_SOCKET,
+    FILTER_LIMIT, KnownOption, SO_ATTACH_FILTER, SO_BINDTODEVICE, SO_PASSCRED, SO_PEEK_OFF,
+    SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS, SOL_SOCKET,
 };
 pub use terminals::{ControllingTerminal, Terminal, TerminalFile};
 pub use thread::{

@@ -3,7 +3,7 @@
 //! Kind: pure. A socket that nobody has a descriptor of is recorded as well where others need it:
 //! one that is on its way in a message, or whose peer it is.
 
-use super::{NetNsIndex, UnixSocket};
+use super::{NetNsIndex, NetlinkSocket, PacketSocket, UnixSocket};
 use serde::{Deserialize, Serialize};
 
 /// A socket.
@@ -60,6 +60,10 @@ pub struct SocketOption {
 pub enum SocketState {
     /// unix(7).
     Unix(UnixSocket),
+    /// netlink(7).
+    Netlink(NetlinkSocket),
+    /// packet(7).
+    Packet(PacketSocket),
 }
 
 impl SocketFamily {

@@ -13,7 +13,7 @@ pub struct KnownOption {
     pub name: u16,
     /// Its name, for people.
     pub shown: &'static str,
-    /// How many bytes it has.
+    /// How many bytes it has; of a filter, how many at most.
     pub length: usize,
     /// What a new socket has; none where that depends on the machine.
     pub usual: Option<i32>,
@@ -29,6 +29,8 @@ pub const SO_SNDBUF: u16 = 7;
 pub const SO_RCVBUF: u16 = 8;
 /// `SO_BINDTODEVICE`: a name, up to its first NUL.
 pub const SO_BINDTODEVICE: u16 = 25;
+/// `SO_ATTACH_FILTER`: instructions of eight bytes each (`struct sock_filter`).
+pub const SO_ATTACH_FILTER: u16 = 26;
 /// `SO_PEEK_OFF`.
 pub const SO_PEEK_OFF: u16 = 42;
 /// `SO_PASSCRED`.
@@ -49,6 +51,20 @@ const fn bytes(name: u16, shown: &'static str, length: usize) -> KnownOption {
     KnownOption {
         length,
         ..number(name, shown, 0)
+    }
+}
+
+const fn netlink(name: u16, shown: &'static str) -> KnownOption {
+    KnownOption {
+        level: 270,
+        ..only(SocketFamily::Netlink, number(name, shown, 0))
+    }
+}
+
+const fn packet(name: u16, shown: &'static str) -> KnownOption {
+    KnownOption {
+        level: 263,
+        ..only(SocketFamily::Packet, number(name, shown, 0))
     }
 }
 
@@ -103,13 +119,44 @@ pub const SOCKET_OPTIONS: &[KnownOption] = &[
     only(SocketFamily::Unix, number(76, "SO_PASSPIDFD", 0)),
     number(82, "SO_RCVPRIORITY", 0),
     only(SocketFamily::Unix, number(83, "SO_PASSRIGHTS", 1)),
+    netlink(3, "NETLINK_PKTINFO"),
+    netlink(4, "NETLINK_BROADCAST_ERROR"),
+    netlink(5, "NETLINK_NO_ENOBUFS"),
+    netlink(8, "NETLINK_LISTEN_ALL_NSID"),
+    netlink(10, "NETLINK_CAP_ACK"),
+    netlink(11, "NETLINK_EXT_ACK"),
+    netlink(12, "NETLINK_GET_STRICT_CHK"),
+    packet(8, "PACKET_AUXDATA"),
+    packet(9, "PACKET_ORIGDEV"),
+    packet(10, "PACKET_VERSION"),
+    packet(12, "PACKET_RESERVE"),
+    packet(14, "PACKET_LOSS"),
+    packet(15, "PACKET_VNET_HDR"),
+    packet(17, "PACKET_TIMESTAMP"),
+    packet(20, "PACKET_QDISC_BYPASS"),
+    packet(23, "PACKET_IGNORE_OUTGOING"),
+    bytes(SO_ATTACH_FILTER, "SO_ATTACH_FILTER", FILTER_LIMIT * 8),
+    number(44, "SO_LOCK_FILTER", 0),
 ];
+
+/// `BPF_MAXINSNS`.
+pub const FILTER_LIMIT: usize = 4096;
 
 impl KnownOption {
     /// The row of an option, if there is one for sockets of this family.
     pub fn of(family: SocketFamily, option: &SocketOption) -> Option<&'static Self> {
         let mut all = SOCKET_OPTIONS.iter();
         all.find(|it| (it.level, it.name) == (option.level, option.name) && it.is_for(family))
+    }
+
+    /// Whether a value may be one of it.
+    pub fn fits(&self, value: &[u8]) -> bool {
+        match (self.level, self.name) {
+            (SOL_SOCKET, SO_ATTACH_FILTER) => {
+                value.len() <= self.length && value.len().is_multiple_of(8) && !value.is_empty()
+            }
+            _ => value.len() == self.length,
+        }
     }
 
     /// Whether sockets of this family have it.

@@ -267,16 +267,14 @@ fn every_rule_is_kept() {
         (
             |t| {
                 t.sockets = pair();
-                let SocketState::Unix(unix) = &mut t.sockets[1].state;
-                unix.connection = UnixConnection::Pair(SocketIndex(1))
+                unix(t).connection = UnixConnection::Pair(SocketIndex(1))
             },
             "the other end of a socket",
         ),
         (
             |t| {
                 t.sockets = pair();
-                let SocketState::Unix(unix) = &mut t.sockets[1].state;
-                unix.queue[0].files = vec![FileIndex(9)]
+                unix(t).queue[0].files = vec![FileIndex(9)]
             },
             "names open file 9",
         ),
@@ -287,6 +285,19 @@ fn every_rule_is_kept() {
                 t.files.push(t.files[0].clone())
             },
             "are the same socket",
+        ),
+        (
+            |t| {
+                t.sockets = pair();
+                t.sockets[0].family = SocketFamily::Netlink;
+                t.sockets[0].kind = SocketKind::Raw;
+                t.sockets[0].state = SocketState::Netlink(NetlinkSocket {
+                    port: 1,
+                    groups: vec![3, 2],
+                    peer: (0, 0),
+                })
+            },
+            "groups of a netlink socket",
         ),
         (
             |t| {
@@ -375,6 +386,14 @@ fn every_rule_is_kept() {
         change(&mut tasks);
         let said = tasks.check(&mounts).unwrap_err().to_string();
         assert!(said.contains(words), "{said:?} has not {words:?}");
+    }
+}
+
+/// What is particular to the second of them.
+fn unix(tasks: &mut Tasks) -> &mut UnixSocket {
+    match &mut tasks.sockets[1].state {
+        SocketState::Unix(unix) => unix,
+        other => panic!("{other:?}"),
     }
 }
 

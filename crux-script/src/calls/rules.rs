@@ -149,6 +149,20 @@ pub(super) fn message(view: &View<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// setsockopt(2): a filter is read from a block (`struct sock_fprog`), and no other option has an address.
+pub(super) fn socket_filter(view: &View<'_>) -> Result<(), String> {
+    let wanted = (libc::SOL_SOCKET as u64, libc::SO_ATTACH_FILTER as u64);
+    if (view.literal(1), view.literal(2)) != (Some(wanted.0), Some(wanted.1)) {
+        return Ok(());
+    }
+    let program = view.structure(3)?;
+    let length = (program.word(0)? & 0xffff) * 8;
+    match program.address("filter", 8, length)? {
+        Some(_) => Ok(()),
+        None => Err("filter: points to no block".into()),
+    }
+}
+
 /// unlinkat(2) and the like: a name in a directory, which leads nowhere else.
 pub(super) fn one_name(view: &View<'_>) -> Result<(), String> {
     let Argument::Data(place) = view.call.arguments[1] else {

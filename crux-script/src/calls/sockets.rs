@@ -105,7 +105,8 @@ pub(super) const FORMS: &[Form] = &[
             ("value", In(Size::Argument(4), Null::Refused)),
             ("length", UpTo(65536)),
         ],
-    ),
+    )
+    .also(rules::socket_filter),
     form(
         libc::SYS_getsockopt,
         "getsockopt",

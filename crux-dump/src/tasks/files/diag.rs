@@ -1,5 +1,5 @@
-//! What the kernel tells of unix sockets alone: their peers, who waits to be accepted, what is shut
-//! down (sock_diag(7), `UNIX_DIAG`).
+//! What the kernel tells of sockets in no other way: the peers of unix sockets, who waits to be accepted, what
+//! is shut down; what packet sockets have (sock_diag(7)).
 //!
 //! Kind: effect where it asks; what the answers mean is pure. A socket of netlink stays in the network
 //! namespace in which it was made: this thread goes there for a moment, and comes back.
@@ -45,17 +45,56 @@ pub(super) fn unix_sockets(
     namespace: BorrowedFd<'_>,
     home: BorrowedFd<'_>,
 ) -> Result<HashMap<u64, UnixFacts>, SysError> {
+    let mut found = HashMap::new();
+    let mut note = |body: &[u8]| {
+        found.insert(word(body, 4).into(), facts(body));
+    };
+    // In whatever state, of whatever number.
+    let question = [u32::MAX, 0, SHOW];
+    ask(namespace, home, libc::AF_UNIX as u8, question, &mut note)?;
+    Ok(found)
+}
+
+/// Packet sockets that have more than their options say, by inode number: in words.
+pub(super) fn packet_sockets(
+    namespace: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+) -> Result<HashMap<u64, &'static str>, SysError> {
+    let mut found = HashMap::new();
+    let mut note = |body: &[u8]| {
+        for (kind, value) in attributes(body) {
+            let what = match kind {
+                1 if !value.is_empty() => "a membership (PACKET_ADD_MEMBERSHIP)",
+                2 | 3 => "a ring",
+                4 => "a fanout group",
+                _ => continue,
+            };
+            found.insert(word(body, 4).into(), what);
+        }
+    };
+    // `PACKET_SHOW_MCLIST|RING_CFG|FANOUT`, of whatever number.
+    let question = [0, 0x02 | 0x04 | 0x08, u32::MAX];
+    ask(namespace, home, libc::AF_PACKET as u8, question, &mut note)?;
+    Ok(found)
+}
+
+/// Has the kernel tell of all sockets of a family: `note` gets each message.
+fn ask(
+    namespace: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+    family: u8,
+    question: [u32; 3],
+    note: &mut dyn FnMut(&[u8]),
+) -> Result<(), SysError> {
+    let failed = |errno| SysError::new(format!("read(SOCK_DIAG, {family})"), errno);
     let socket = netlink_in(namespace, home)?;
-    let request = request();
-    write(&socket, &request).map_err(|errno| SysError::new("write(UNIX_DIAG)", errno))?;
-    let (mut found, mut buffer) = (HashMap::new(), vec![0; 256 << 10]);
+    let request = request(family, question);
+    write(&socket, &request).map_err(failed)?;
+    let mut buffer = vec![0; 256 << 10];
     loop {
-        let count = read(&socket, &mut buffer);
-        let count = count.map_err(|errno| SysError::new("read(UNIX_DIAG)", errno))?;
-        let end = parse(&buffer[..count], &mut found);
-        match end.map_err(|errno| SysError::new("read(UNIX_DIAG)", errno))? {
-            Rest::More => {}
-            Rest::End => return Ok(found),
+        let count = read(&socket, &mut buffer).map_err(failed)?;
+        if parse(&buffer[..count], note).map_err(failed)? == Rest::End {
+            return Ok(());
         }
     }
 }
@@ -85,17 +124,15 @@ fn netlink_in(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>) -> Result<OwnedFd
     made.map_err(|errno| SysError::new("socket(AF_NETLINK, NETLINK_SOCK_DIAG)", errno))
 }
 
-fn request() -> Vec<u8> {
+/// `struct unix_diag_req` and `struct packet_diag_req` are alike: family, protocol, three words, a cookie.
+fn request(family: u8, question: [u32; 3]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + 24);
     bytes.extend((HEADER as u32 + 24).to_le_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_le_bytes());
     bytes.extend(DUMP.to_le_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([libc::AF_UNIX as u8, 0, 0, 0]);
-    // In whatever state, of whatever number.
-    bytes.extend(u32::MAX.to_le_bytes());
-    bytes.extend(0_u32.to_le_bytes());
-    bytes.extend(SHOW.to_le_bytes());
+    bytes.extend([family, 0, 0, 0]);
+    bytes.extend(question.into_iter().flat_map(u32::to_le_bytes));
     bytes.extend([0xff; 8]);
     bytes
 }
@@ -106,7 +143,7 @@ enum Rest {
     End,
 }
 
-fn parse(mut bytes: &[u8], found: &mut HashMap<u64, UnixFacts>) -> Result<Rest, Errno> {
+fn parse(mut bytes: &[u8], note: &mut dyn FnMut(&[u8])) -> Result<Rest, Errno> {
     while bytes.len() >= HEADER {
         let length = word(bytes, 0) as usize;
         let kind = word(bytes, 4) as u16;
@@ -117,9 +154,7 @@ fn parse(mut bytes: &[u8], found: &mut HashMap<u64, UnixFacts>) -> Result<Rest, 
                 let errno = (word(body, 0) as i32).wrapping_neg();
                 return Err(Errno::from_raw_os_error(errno));
             }
-            _ if body.len() >= MESSAGE => {
-                found.insert(word(body, 4).into(), facts(body));
-            }
+            _ if body.len() >= MESSAGE => note(body),
             _ => {}
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
@@ -132,13 +167,7 @@ fn facts(body: &[u8]) -> UnixFacts {
         state: body[2],
         ..UnixFacts::default()
     };
-    let mut attributes = &body[MESSAGE..];
-    while attributes.len() >= 4 {
-        let head = word(attributes, 0);
-        let (length, kind) = ((head & 0xffff) as usize, head >> 16);
-        let Some(value) = attributes.get(4..length) else {
-            break;
-        };
+    for (kind, value) in attributes(body) {
         match kind {
             1 => facts.file = Some((word(value, 4), word(value, 0))),
             2 => facts.peer = Some(word(value, 0).into()),
@@ -150,9 +179,23 @@ fn facts(body: &[u8]) -> UnixFacts {
             6 => facts.shutdown = value.first().copied().unwrap_or(0),
             _ => {}
         }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
     facts
+}
+
+/// Kind and value of each (`struct nlattr`).
+fn attributes(body: &[u8]) -> Vec<(u32, &[u8])> {
+    let (mut all, mut rest) = (Vec::new(), body.get(MESSAGE..).unwrap_or(&[]));
+    while rest.len() >= 4 {
+        let head = word(rest, 0);
+        let length = (head & 0xffff) as usize;
+        let Some(value) = rest.get(4..length) else {
+            break;
+        };
+        all.push((head >> 16 & 0x3fff, value));
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    all
 }
 
 /// Little-endian; 0 where there is none.
@@ -185,9 +228,9 @@ mod tests {
 
     #[test]
     fn answers_that_end_early_are_no_panic() {
-        let mut found = HashMap::new();
-        assert_eq!(parse(&[0; 15], &mut found), Ok(Rest::More));
-        assert_eq!(parse(&[255; 16], &mut found), Err(Errno::IO));
+        let mut note = |_: &[u8]| {};
+        assert_eq!(parse(&[0; 15], &mut note), Ok(Rest::More));
+        assert_eq!(parse(&[255; 16], &mut note), Err(Errno::IO));
         assert_eq!(facts(&[0; 18]), UnixFacts::default());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Kind: effect. A descriptor that is on its way is looked at through the copy that this process got of it.
 
-use super::{Collector, FilesError, Seen, directories, own, see, unix};
+use super::sockets::SocketError;
+use super::{Collector, FilesError, Seen, directories, netlink, own, see, unix};
 use crate::tasks::{Part, Target, TaskCause, TaskObstacle};
 use crux_image::tasks::{
     FileIndex, FsIndex, Socket, SocketCredentials, SocketFamily, SocketIndex, SocketState,
@@ -54,7 +55,15 @@ impl Collector<'_> {
             let files = self.files_brought(index)?;
             let state = match self.sockets.found[at].family {
                 SocketFamily::Unix => self.unix(index, files, targets)?,
-                _ => None,
+                SocketFamily::Netlink => {
+                    let state = netlink::netlink(&self.sockets.found[at]);
+                    self.settle(index, state.map(SocketState::Netlink))?
+                }
+                SocketFamily::Packet => {
+                    let state = netlink::packet(&self.sockets.found[at]);
+                    self.settle(index, state.map(SocketState::Packet))?
+                }
+                SocketFamily::Inet | SocketFamily::Inet6 => None,
             };
             let Some(state) = state else { continue };
             let found = &mut self.sockets.found[at];
@@ -89,10 +98,6 @@ impl Collector<'_> {
     ) -> Result<Option<SocketState>, FilesError> {
         let found = &mut self.sockets.found[index.at()];
         let holder = found.holder;
-        let (pid, descriptor) = match holder {
-            Some(_) => found.seen_at,
-            None => (self.first, 0),
-        };
         let mut files = files.into_iter();
         let messages = found.queue.iter_mut().map(|message| UnixMessage {
             data: std::mem::take(&mut message.data),
@@ -110,24 +115,32 @@ impl Collector<'_> {
             return Ok(None);
         };
         let recorded = unix::record(&self.sockets, index, self.mounts, context, messages);
-        match recorded {
-            Ok(unix) => Ok(Some(SocketState::Unix(unix))),
-            Err(error) => {
-                let cause = error
-                    .cause()
-                    .map_err(|error| FilesError::Process { pid, error })?;
-                let part = match holder {
-                    Some(_) => Part::Descriptor(descriptor),
-                    None => Part::Process,
-                };
-                self.obstacles.push(TaskObstacle {
-                    pid,
-                    part,
-                    cause: words(cause, holder),
-                });
-                Ok(None)
-            }
-        }
+        self.settle(index, recorded.map(SocketState::Unix))
+    }
+
+    /// What stands in the way of a record is an obstacle.
+    fn settle(
+        &mut self,
+        index: SocketIndex,
+        recorded: Result<SocketState, SocketError>,
+    ) -> Result<Option<SocketState>, FilesError> {
+        let found = &self.sockets.found[index.at()];
+        let holder = found.holder;
+        let (pid, part) = match holder {
+            Some(_) => (found.seen_at.0, Part::Descriptor(found.seen_at.1)),
+            None => (self.first, Part::Process),
+        };
+        let error = match recorded {
+            Ok(state) => return Ok(Some(state)),
+            Err(error) => error,
+        };
+        let cause = error.cause();
+        let cause = words(
+            cause.map_err(|error| FilesError::Process { pid, error })?,
+            holder,
+        );
+        self.obstacles.push(TaskObstacle { pid, part, cause });
+        Ok(None)
     }
 }
 

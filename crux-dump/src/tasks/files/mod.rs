@@ -10,6 +10,7 @@ mod directories;
 mod epoll;
 mod fdinfo;
 mod messages;
+mod netlink;
 mod outside;
 mod pipes;
 mod queue;

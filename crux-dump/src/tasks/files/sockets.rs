@@ -8,11 +8,11 @@ use super::diag::{self, UnixFacts};
 use super::queue::{self, Waiting};
 use super::{FilesError, Seen, unix};
 use crate::sys;
-use crate::tasks::Target;
 use crate::tasks::users::Ids;
+use crate::tasks::{Target, TaskCause};
 use crux_image::tasks::{
-    KnownOption, SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS, SOL_SOCKET, Socket, SocketFamily,
-    SocketIndex, SocketKind, SocketOption, SocketState, UnixName,
+    KnownOption, SO_ATTACH_FILTER, SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS, SOL_SOCKET, Socket,
+    SocketFamily, SocketIndex, SocketKind, SocketOption, SocketState, UnixName,
 };
 use crux_mount::sys::SysError;
 use rustix::io::Errno;
@@ -23,6 +23,31 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 const SO_TYPE: u16 = 3;
 const SO_PROTOCOL: u16 = 38;
 const SO_DOMAIN: u16 = 39;
+
+/// Why a socket is not recorded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SocketError {
+    /// It cannot be restored.
+    #[error("{0}")]
+    Obstacle(String),
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] SysError),
+}
+
+impl SocketError {
+    /// As the cause of an obstacle; a call that failed is none.
+    pub(super) fn cause(self) -> Result<TaskCause, SysError> {
+        match self {
+            Self::Obstacle(what) => Ok(TaskCause::Other(what)),
+            Self::Call(error) => Err(error),
+        }
+    }
+}
+
+pub(super) fn obstacle<T>(what: impl Into<String>) -> Result<T, SocketError> {
+    Err(SocketError::Obstacle(what.into()))
+}
 
 /// A socket that somebody of the container has, or that is on its way to somebody.
 #[derive(Debug)]
@@ -44,6 +69,8 @@ pub(super) struct Found {
     pub(super) queue: Vec<Waiting>,
     /// Of a unix socket.
     pub(super) unix: UnixFacts,
+    /// Of a packet socket: what it has that cannot be recorded, in words.
+    pub(super) packet: Option<&'static str>,
 }
 
 /// The sockets of a container.
@@ -116,7 +143,7 @@ impl Sockets {
         let Some(kind) = SocketKind::from_number(number(socket, SO_TYPE)?) else {
             return Ok(None);
         };
-        if family != SocketFamily::Unix {
+        if matches!(family, SocketFamily::Inet | SocketFamily::Inet6) {
             return Ok(None);
         }
         let protocol = number(socket, SO_PROTOCOL)? as u16;
@@ -135,6 +162,7 @@ impl Sockets {
             options: options(socket, family)?,
             queue,
             unix: UnixFacts::default(),
+            packet: None,
             fd,
         }))
     }
@@ -152,14 +180,20 @@ impl Sockets {
     /// Asks the kernel who is at the other end of those that were found.
     pub(super) fn find_peers(&mut self) -> Result<(), SysError> {
         for (inode, namespace) in &self.namespaces {
-            let unix = |it: &&mut Found| it.family == SocketFamily::Unix && it.namespace == *inode;
-            let mut ours = self.found.iter_mut().filter(unix).peekable();
-            if ours.peek().is_none() {
-                continue;
-            }
-            let mut all = diag::unix_sockets(namespace.as_fd(), self.home.as_fd())?;
-            for found in ours {
-                found.unix = all.remove(&found.inode).unwrap_or_default();
+            let here = self.found.iter_mut().filter(|it| it.namespace == *inode);
+            let here: Vec<_> = here.collect();
+            let ask = |family| here.iter().any(|it| it.family == family);
+            let mut unix = match ask(SocketFamily::Unix) {
+                true => diag::unix_sockets(namespace.as_fd(), self.home.as_fd())?,
+                false => HashMap::new(),
+            };
+            let mut packet = match ask(SocketFamily::Packet) {
+                true => diag::packet_sockets(namespace.as_fd(), self.home.as_fd())?,
+                false => HashMap::new(),
+            };
+            for found in here {
+                found.unix = unix.remove(&found.inode).unwrap_or_default();
+                found.packet = packet.remove(&found.inode);
             }
         }
         Ok(())
@@ -201,8 +235,6 @@ pub(super) fn why_not(target: &Target, seen: &Seen) -> String {
         Ok(2) => "INET",
         Ok(10) => "INET6",
         Ok(15) => "key",
-        Ok(16) => "netlink",
-        Ok(17) => "packet",
         Ok(29) => "CAN",
         Ok(30) => "TIPC",
         Ok(31) => "bluetooth",
@@ -229,7 +261,9 @@ pub(in crate::tasks) struct Numbers<'a> {
 impl Numbers<'_> {
     /// Of all that a socket says of processes and users.
     pub(in crate::tasks) fn translate(&self, socket: &mut Socket) {
-        let SocketState::Unix(unix) = &mut socket.state;
+        let SocketState::Unix(unix) = &mut socket.state else {
+            return;
+        };
         let told = unix
             .queue
             .iter_mut()
@@ -271,6 +305,10 @@ fn number(socket: BorrowedFd<'_>, name: u16) -> Result<u32, SysError> {
 fn options(socket: BorrowedFd<'_>, family: SocketFamily) -> Result<Vec<SocketOption>, SysError> {
     let mut all = Vec::new();
     for known in SOCKET_OPTIONS.iter().filter(|it| it.is_for(family)) {
+        if (known.level, known.name) == (SOL_SOCKET, SO_ATTACH_FILTER) {
+            all.extend(filter(socket)?);
+            continue;
+        }
         let value = sys::socket_option(socket, (known.level, known.name), known.length)?;
         if let Some(value) = value.filter(|it| is_recorded(known, it)) {
             all.push(SocketOption {
@@ -281,6 +319,17 @@ fn options(socket: BorrowedFd<'_>, family: SocketFamily) -> Result<Vec<SocketOpt
         }
     }
     Ok(all)
+}
+
+/// Its filter, if it has one.
+fn filter(socket: BorrowedFd<'_>) -> Result<Option<SocketOption>, SysError> {
+    let value = sys::socket_filter(socket)?;
+    let option = SocketOption {
+        level: SOL_SOCKET,
+        name: SO_ATTACH_FILTER,
+        value,
+    };
+    Ok(Some(option).filter(|it| !it.value.is_empty()))
 }
 
 fn is_recorded(known: &KnownOption, value: &[u8]) -> bool {

@@ -3,9 +3,9 @@
 //! Kind: effect where it asks a socket; who is whose peer is pure.
 
 use super::queue::path_of;
-use super::sockets::{Found, Sockets};
+use super::sockets::{Found, SocketError, Sockets, obstacle};
 use crate::sys;
-use crate::tasks::{Places, TaskCause};
+use crate::tasks::Places;
 use crux_image::path::{Escaped, RelPath};
 use crux_image::tasks::{
     FsContext, Location, SOL_SOCKET, SocketCredentials, SocketFamily, SocketIndex, SocketKind,
@@ -20,31 +20,6 @@ const SO_PEERCRED: u16 = 17;
 const LISTENS: u8 = 10;
 /// `SHUTDOWN_MASK`: what a connection is whose other end is gone.
 const SHUT: u8 = 3;
-
-/// Why a socket is not recorded.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UnixError {
-    /// It cannot be restored.
-    #[error("{0}")]
-    Obstacle(String),
-    /// A call failed.
-    #[error(transparent)]
-    Call(#[from] SysError),
-}
-
-impl UnixError {
-    /// As the cause of an obstacle; a call that failed is none.
-    pub(super) fn cause(self) -> Result<TaskCause, SysError> {
-        match self {
-            Self::Obstacle(what) => Ok(TaskCause::Other(what)),
-            Self::Call(error) => Err(error),
-        }
-    }
-}
-
-fn obstacle<T>(what: impl Into<String>) -> Result<T, UnixError> {
-    Err(UnixError::Obstacle(what.into()))
-}
 
 /// Whether its other end is somebody's outside of the container.
 pub(super) fn is_of_outside(sockets: &Sockets, found: &Found) -> bool {
@@ -73,7 +48,7 @@ pub(super) fn record(
     places: &Places,
     context: &FsContext,
     queue: Vec<UnixMessage>,
-) -> Result<UnixSocket, UnixError> {
+) -> Result<UnixSocket, SocketError> {
     let found = &sockets.found[index.at()];
     let facts = &found.unix;
     if found.kind == SocketKind::Stream && sys::has_urgent(found.fd.as_fd()) {
@@ -90,7 +65,7 @@ pub(super) fn record(
     })
 }
 
-fn connection(sockets: &Sockets, index: SocketIndex) -> Result<UnixConnection, UnixError> {
+fn connection(sockets: &Sockets, index: SocketIndex) -> Result<UnixConnection, SocketError> {
     use UnixConnection as C;
     let found = &sockets.found[index.at()];
     let facts = &found.unix;
@@ -160,7 +135,7 @@ fn accepted_at(sockets: &Sockets, accepted: &Found) -> Option<SocketIndex> {
     found.map(SocketIndex::from)
 }
 
-fn pending(sockets: &Sockets, listener: &Found) -> Result<Vec<SocketIndex>, UnixError> {
+fn pending(sockets: &Sockets, listener: &Found) -> Result<Vec<SocketIndex>, SocketError> {
     let mut clients = Vec::new();
     for inode in &listener.unix.waiting {
         let client = match sockets.with_inode(*inode) {
@@ -197,7 +172,7 @@ fn name(
     places: &Places,
     context: &FsContext,
     connection: &UnixConnection,
-) -> Result<Option<UnixName>, UnixError> {
+) -> Result<Option<UnixName>, SocketError> {
     let Some(address) = path_of(&sys::socket_address(found.fd.as_fd())?) else {
         return Ok(None);
     };
@@ -221,7 +196,7 @@ fn file(
     places: &Places,
     context: &FsContext,
     address: &[u8],
-) -> Result<UnixFile, UnixError> {
+) -> Result<UnixFile, SocketError> {
     let file = sys::unix_file(found.fd.as_fd())?;
     let stat = fstat(&file).map_err(|errno| SysError::new("fstat(SIOCUNIXFILE)", errno))?;
     let mount = crux_mount::sys::statx(&file)?.mount;

@@ -140,6 +140,8 @@ pub enum TasksRule {
     SocketOption { level: u16, name: u16 },
     #[error("the other end of a socket is none, or does not say the same")]
     SocketPeer,
+    #[error("groups of a netlink socket are not in order, from 1")]
+    SocketGroups,
     #[error("two open files are the same socket")]
     SocketTwice,
     #[error("nothing leads to it")]

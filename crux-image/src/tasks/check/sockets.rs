@@ -6,14 +6,16 @@ use super::files::location;
 use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
 use crate::mounts::Mounts;
 use crate::tasks::{
-    KnownOption, OpenTarget, Socket, SocketFamily, SocketIndex, SocketKind, SocketState, Tasks,
-    UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
+    KnownOption, NetlinkSocket, OpenTarget, Socket, SocketFamily, SocketIndex, SocketKind,
+    SocketState, Tasks, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
 };
 
 use std::collections::HashSet;
 
 /// `sun_path`.
 const ADDRESS_LIMIT: usize = 108;
+/// Families of generic netlink share one range of groups.
+const GROUP_LIMIT: usize = 1 << 16;
 const OPTION_LIMIT: usize = 256;
 const MESSAGE_LIMIT: usize = 1 << 20;
 /// A socket's buffer is an `int`.
@@ -66,6 +68,17 @@ fn check_socket(
             )?;
             check_unix(tasks, mounts, at, socket.kind, unix)
         }
+        SocketState::Netlink(netlink) => {
+            let kinds = [SocketKind::Datagram, SocketKind::Raw];
+            let (family, number) = (SocketFamily::Netlink, socket.protocol < 32);
+            belongs(socket.family == family && kinds.contains(&socket.kind) && number)?;
+            check_netlink(netlink)
+        }
+        SocketState::Packet(packet) => {
+            let kinds = [SocketKind::Datagram, SocketKind::Raw];
+            belongs(socket.family == SocketFamily::Packet && kinds.contains(&socket.kind))?;
+            value("number of a device", packet.device.into(), i32::MAX as u64)
+        }
     }
 }
 
@@ -80,10 +93,31 @@ fn check_options(socket: &Socket) -> Result<(), TasksRule> {
     at_most("options of a socket", socket.options.len(), OPTION_LIMIT)?;
     for option in &socket.options {
         let known = KnownOption::of(socket.family, option);
-        if known.is_none_or(|it| it.length != option.value.len()) {
+        if known.is_none_or(|it| !it.fits(&option.value)) {
             let (level, name) = (option.level, option.name);
             return Err(TasksRule::SocketOption { level, name });
         }
+    }
+    Ok(())
+}
+
+fn check_netlink(netlink: &NetlinkSocket) -> Result<(), TasksRule> {
+    at_most(
+        "groups of a netlink socket",
+        netlink.groups.len(),
+        GROUP_LIMIT,
+    )?;
+    let mut last = 0;
+    for group in &netlink.groups {
+        value(
+            "group of a netlink socket",
+            (*group).into(),
+            GROUP_LIMIT as u64,
+        )?;
+        if *group <= last {
+            return Err(TasksRule::SocketGroups);
+        }
+        last = *group;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod memory;
 mod messages;
 mod named;
 mod namespaces;
+mod netlink;
 mod processor;
 mod removed;
 mod seccomp;
@@ -21,6 +22,7 @@ mod signals;
 mod sockets;
 mod stopped;
 mod sys;
+mod syslog;
 mod terminals;
 mod threads;
 mod time;
@@ -82,6 +84,9 @@ const SCENARIOS: &[Scenario] = &[
     ("processor", processor::registers),
     ("unix-pairs", sockets::pairs),
     ("unix-settings", sockets::settings),
+    ("netlink", netlink::netlink),
+    ("packet", netlink::packet),
+    ("syslog", syslog::daemon),
     ("unix-streams", named::streams),
     ("unix-datagrams", named::datagrams),
     ("unix-descriptors", messages::descriptors),

@@ -417,3 +417,77 @@ pub(crate) fn wait_for_usr1(mut job: impl FnMut()) -> i32 {
         job();
     }
 }
+
+/// setsockopt(2) with a number.
+pub(crate) fn set_option(
+    socket: &impl std::os::fd::AsRawFd,
+    level: i32,
+    name: i32,
+    value: u32,
+) -> Result<(), Error> {
+    let (fd, length) = (socket.as_raw_fd(), size_of::<u32>() as libc::socklen_t);
+    // SAFETY: the kernel reads one int, which lives until the call returns.
+    match unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
+}
+
+/// getsockopt(2): how long the value is.
+pub(crate) fn option(
+    socket: &impl std::os::fd::AsRawFd,
+    level: i32,
+    name: i32,
+    value: &mut [u8],
+) -> Option<u32> {
+    let (fd, mut length) = (socket.as_raw_fd(), value.len() as libc::socklen_t);
+    let at = value.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `length` bytes to `value`, which has them.
+    let done = unsafe { libc::getsockopt(fd, level, name, at, &raw mut length) };
+    (done == 0).then_some(length)
+}
+
+/// Instructions of a filter, of eight bytes each.
+pub(crate) fn attach_filter(
+    socket: &impl std::os::fd::AsRawFd,
+    filter: &[u64],
+) -> Result<(), Error> {
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut().cast(),
+    };
+    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    let (fd, level, name) = (socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    // SAFETY: the kernel reads the program and the filter, which live until the call returns.
+    match unsafe { libc::setsockopt(fd, level, name, (&raw const program).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
+}
+
+/// How many instructions a socket's filter has.
+pub(crate) fn filter_length(socket: &impl std::os::fd::AsRawFd) -> u32 {
+    let (fd, level, name) = (socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    let mut count = 0;
+    // SAFETY: with room for none the kernel writes the number alone.
+    unsafe { libc::getsockopt(fd, level, name, std::ptr::null_mut(), &raw mut count) };
+    count
+}
+
+/// A packet socket that gets a protocol (in network order) from a device.
+pub(crate) fn packet_socket(protocol: u16, device: i32) -> std::os::fd::OwnedFd {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: it takes no pointer.
+    let number = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    assert!(number >= 0, "socket: {}", Error::last_os_error());
+    // SAFETY: all zeros is an address; it is filled in below.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol;
+    address.sll_ifindex = device;
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the kernel reads the address, which lives until the call returns.
+    let done = unsafe { libc::bind(number, (&raw const address).cast(), length) };
+    assert_eq!(done, 0, "bind: {}", Error::last_os_error());
+    own(number)
+}

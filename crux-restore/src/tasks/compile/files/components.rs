@@ -23,7 +23,9 @@ impl Components {
         let mut names = HashMap::new();
         for (at, socket) in tasks.sockets.iter().enumerate() {
             let at = SocketIndex::from(at);
-            let SocketState::Unix(unix) = &socket.state;
+            let SocketState::Unix(unix) = &socket.state else {
+                continue;
+            };
             for other in needed(unix) {
                 components.join(at, other);
             }
@@ -70,8 +72,11 @@ impl Components {
     pub(super) fn on_their_way(&self, tasks: &Tasks) -> Vec<(SocketIndex, FileIndex)> {
         let sockets = tasks.sockets.iter().enumerate();
         let files = sockets.flat_map(|(at, socket)| {
-            let SocketState::Unix(unix) = &socket.state;
-            let files = unix.queue.iter().flat_map(|message| &message.files);
+            let queue = match &socket.state {
+                SocketState::Unix(unix) => &unix.queue[..],
+                _ => &[],
+            };
+            let files = queue.iter().flat_map(|message| &message.files);
             files.map(move |file| (self.first(at.into()), *file))
         });
         files.collect()

@@ -10,6 +10,7 @@ mod epoll;
 mod fifos;
 mod memory;
 mod names;
+mod netlink;
 mod openers;
 mod owners;
 mod paths;

@@ -5,12 +5,12 @@
 //! are named by their numbers; what was set of them comes after that, for it may forbid it.
 
 use super::flags;
-use crate::tasks::compile::Compiler;
+use crate::tasks::compile::{Compiler, users};
 use crux_image::tasks::{
-    FileIndex, OpenTarget, Process, ProcessIndex, SO_RCVBUF, SO_SNDBUF, SOL_SOCKET, Socket,
-    SocketIndex, SocketOption, SocketState,
+    FileIndex, OpenTarget, Process, ProcessIndex, SO_ATTACH_FILTER, SO_RCVBUF, SO_SNDBUF,
+    SOL_SOCKET, Socket, SocketIndex, SocketOption, SocketState,
 };
-use crux_script::{Call, LineId, arguments};
+use crux_script::{Block, Call, LineId, arguments};
 
 /// The same as `SO_SNDBUF` and `SO_RCVBUF`, beyond the limits of the machine.
 const SO_SNDBUFFORCE: u16 = 32;
@@ -30,7 +30,18 @@ impl Compiler<'_> {
                     );
                 }
             }
-            self.unix_sockets(at, process, &component);
+            let tasks = self.tasks;
+            let (unix, others): (Vec<_>, Vec<_>) = component
+                .into_iter()
+                .partition(|index| matches!(tasks.sockets[index.at()].state, SocketState::Unix(_)));
+            self.unix_sockets(at, process, &unix);
+            for index in others {
+                match &tasks.sockets[index.at()].state {
+                    SocketState::Unix(_) => {}
+                    SocketState::Netlink(netlink) => self.netlink_socket(at, index, netlink),
+                    SocketState::Packet(packet) => self.packet_socket(at, index, packet),
+                }
+            }
         }
     }
 
@@ -39,12 +50,14 @@ impl Compiler<'_> {
         let tasks = self.tasks;
         for component in self.openers.sockets(at).to_vec() {
             for index in &component {
-                let SocketState::Unix(unix) = &tasks.sockets[index.at()].state;
-                self.fill_unix(at, process, *index, unix);
+                if let SocketState::Unix(unix) = &tasks.sockets[index.at()].state {
+                    self.fill_unix(at, process, *index, unix);
+                }
             }
             for index in &component {
-                let SocketState::Unix(unix) = &tasks.sockets[index.at()].state;
-                self.shut_unix(at, *index, unix);
+                if let SocketState::Unix(unix) = &tasks.sockets[index.at()].state {
+                    self.shut_unix(at, *index, unix);
+                }
             }
             for index in component {
                 self.set(at, index);
@@ -66,14 +79,23 @@ impl Compiler<'_> {
     fn set(&mut self, at: ProcessIndex, index: SocketIndex) {
         let tasks = self.tasks;
         let number = self.numbers.socket(index);
-        for option in &tasks.sockets[index.at()].options {
-            self.set_option(at, number, option);
+        let socket = &tasks.sockets[index.at()];
+        // Packets come from the moment on at which they are bound.
+        if !matches!(socket.state, SocketState::Packet(_)) {
+            self.set_options(at, number, socket);
         }
         let mut files = tasks.files.iter();
         if let Some(file) = files.find(|it| it.target == OpenTarget::Socket(index)) {
             let flags = flags(&file.flags) & libc::O_NONBLOCK;
             let call = Call::new(libc::SYS_fcntl).with(arguments![number, libc::F_SETFL, flags]);
             self.call(at, call);
+        }
+    }
+
+    /// All that was set of it.
+    pub(super) fn set_options(&mut self, at: ProcessIndex, number: u32, socket: &Socket) {
+        for option in &socket.options {
+            self.set_option(at, number, option);
         }
     }
 
@@ -86,13 +108,32 @@ impl Compiler<'_> {
             (SOL_SOCKET, name @ (SO_SNDBUF | SO_RCVBUF)) => {
                 self.set_buffer(at, number, name, half());
             }
+            (SOL_SOCKET, SO_ATTACH_FILTER) => self.set_filter(at, number, &option.value),
             (level, name) => self.set_value(at, number, (level, name), option.value.clone()),
         }
     }
 
+    /// `struct sock_fprog`: how many instructions, and where they are.
+    fn set_filter(&mut self, at: ProcessIndex, number: u32, filter: &[u8]) {
+        let count = filter.len() as u64 / 8;
+        let filter = self.bytes(filter);
+        let program = Block::words(&[count]).then_pointer(filter.at(0));
+        let program = self.arena.block(program);
+        let call = Call::new(libc::SYS_setsockopt).with(arguments![
+            number,
+            u32::from(SOL_SOCKET),
+            u32::from(SO_ATTACH_FILTER),
+            program,
+            16_u32
+        ]);
+        self.call(at, call);
+    }
+
     /// `SO_SNDBUF` or `SO_RCVBUF`: the kernel doubles it.
     pub(super) fn set_buffer(&mut self, at: ProcessIndex, number: u32, name: u16, half: u32) {
-        let forced = self.machine.capabilities & CAP_NET_ADMIN != 0;
+        // KERNEL: that of the first user namespace is asked for.
+        let forced =
+            self.machine.capabilities & CAP_NET_ADMIN != 0 && users::born(self.tasks).is_none();
         let name = match (forced, name) {
             (true, SO_SNDBUF) => SO_SNDBUFFORCE,
             (true, _) => SO_RCVBUFFORCE,

@@ -4,7 +4,7 @@
 //! one for the moment where the former is gone. `SO_PEERCRED` says who made two ends meet, when they do:
 //! the process that makes them has those ids then, and its own number.
 
-use crate::tasks::compile::Compiler;
+use crate::tasks::compile::{Compiler, users};
 use crux_image::tasks::{
     Process, ProcessIndex, SO_SNDBUF, Socket, SocketCredentials, SocketIndex, SocketKind,
     SocketState, UnixConnection, UnixMessage, UnixSocket,
@@ -17,11 +17,23 @@ const AMPLE: u32 = 64 << 20;
 const SCM_RIGHTS: u32 = 1;
 const SCM_CREDENTIALS: u32 = 2;
 
+/// What is no unix socket has no name, and talks to none.
+static NOBODY: UnixSocket = UnixSocket {
+    name: None,
+    connection: UnixConnection::None,
+    peer_credentials: None,
+    receives_no_more: false,
+    sends_no_more: false,
+    queue: Vec::new(),
+};
+
 impl<'a> Compiler<'a> {
     fn unix(&self, index: SocketIndex) -> (&'a Socket, &'a UnixSocket) {
         let socket = &self.tasks.sockets[index.at()];
-        let SocketState::Unix(unix) = &socket.state;
-        (socket, unix)
+        match &socket.state {
+            SocketState::Unix(unix) => (socket, unix),
+            _ => (socket, &NOBODY),
+        }
     }
 
     pub(super) fn unix_sockets(
@@ -356,7 +368,11 @@ impl<'a> Compiler<'a> {
         credentials: Option<SocketCredentials>,
         work: impl FnOnce(&mut Self),
     ) {
-        let (uid, gid) = (self.machine.uid, self.machine.gid);
+        // Who is born in a user namespace is its root.
+        let (uid, gid) = match users::born(self.tasks) {
+            Some(_) => (0, 0),
+            None => (self.machine.uid, self.machine.gid),
+        };
         let Some(wanted) = credentials.filter(|it| (it.uid, it.gid) != (uid, gid)) else {
             return work(self);
         };
