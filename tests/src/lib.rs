@@ -39,6 +39,6 @@ pub use probe::{Reach, reach, reach_all};
 pub use programs::{Output, Programs, Running, children};
 pub use resources::{new_mount_namespace, peak_of_children};
 pub use runc::Runc;
-pub use sys::in_child;
+pub use sys::{in_child, keep_to_streams};
 pub use table::{Entry, Table};
 pub use terminals::Terminals;
