@@ -3,6 +3,8 @@
 //! Kind: effect.
 #![allow(unsafe_code)]
 
+pub(crate) mod terminal;
+
 use crux_mount::sys::SysError;
 use rustix::io::Errno;
 use std::cmp::Ordering;
@@ -160,81 +162,18 @@ pub(crate) fn pipe_bytes(pipe: BorrowedFd<'_>) -> Result<usize, SysError> {
     }
 }
 
-/// Requests of ioctl_tty(2) that tell one number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// `TIOCGPTN`: of a master.
-    Number,
-    /// `TIOCGPTLCK`: of a master.
-    Locked,
-    /// `TIOCGPKT`: of a master.
-    Packets,
-    /// `TIOCGEXCL`
-    Exclusive,
-    /// `TIOCGETD`
-    Discipline,
-    /// `TIOCGDEV`: of what `/dev/tty` led to.
-    Device,
-    /// `FIONREAD`
-    Unread,
-}
-
-impl Told {
-    fn request(self) -> (libc::Ioctl, &'static str) {
-        match self {
-            Self::Number => (0x8004_5430, "TIOCGPTN"),
-            Self::Locked => (0x8004_5439, "TIOCGPTLCK"),
-            Self::Packets => (0x8004_5438, "TIOCGPKT"),
-            Self::Exclusive => (0x8004_5440, "TIOCGEXCL"),
-            Self::Discipline => (libc::TIOCGETD, "TIOCGETD"),
-            Self::Device => (0x8004_5432, "TIOCGDEV"),
-            Self::Unread => (libc::FIONREAD, "FIONREAD"),
-        }
-    }
-}
-
-/// What a terminal tells.
-pub(crate) fn terminal_number(terminal: BorrowedFd<'_>, what: Told) -> Result<u32, SysError> {
-    let (request, name) = what.request();
-    let mut number: libc::c_int = 0;
-    // SAFETY: each of the requests writes one int to `number`, which lives until the call returns.
-    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), request, &raw mut number) };
+/// What a request tells that writes `N` bytes (ioctl(2)): an int, or a struct of that size.
+fn read_ioctl<const N: usize>(
+    file: BorrowedFd<'_>,
+    request: libc::Ioctl,
+    name: &str,
+) -> Result<[u8; N], SysError> {
+    let mut bytes = [0; N];
+    // SAFETY: whoever calls this knows that the request writes no more than `N` bytes; the array lives until the call
+    // returns, and any bytes are a value of it.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), request, bytes.as_mut_ptr()) };
     checked(result.into(), || format!("ioctl({name})"))?;
-    Ok(number as u32)
-}
-
-/// Bytes of `struct termios2` (asm-generic/termbits.h).
-pub(crate) const SETTINGS: usize = 44;
-
-/// The settings of a terminal (`TCGETS2`).
-pub(crate) fn terminal_settings(terminal: BorrowedFd<'_>) -> Result<[u8; SETTINGS], SysError> {
-    const TCGETS2: libc::Ioctl = 0x802c_542a;
-    let mut settings = [0; SETTINGS];
-    // SAFETY: the kernel writes a struct of that many bytes to `settings`, which lives until the call returns.
-    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), TCGETS2, settings.as_mut_ptr()) };
-    checked(result.into(), || "ioctl(TCGETS2)".to_owned())?;
-    Ok(settings)
-}
-
-/// Rows, columns, and both in pixels (`TIOCGWINSZ`).
-pub(crate) fn terminal_window(terminal: BorrowedFd<'_>) -> Result<[u16; 4], SysError> {
-    let mut window = [0u16; 4];
-    // SAFETY: the kernel writes four shorts to `window`, which lives until the call returns.
-    let result =
-        unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, window.as_mut_ptr()) };
-    checked(result.into(), || "ioctl(TIOCGWINSZ)".to_owned())?;
-    Ok(window)
-}
-
-/// The slave of a master (`TIOCGPTPEER`).
-pub(crate) fn terminal_peer(master: BorrowedFd<'_>) -> Result<OwnedFd, SysError> {
-    const TIOCGPTPEER: libc::Ioctl = 0x5441;
-    let flags = libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    // SAFETY: the argument is a number; the kernel reads and writes no memory of ours.
-    let result = unsafe { libc::ioctl(master.as_raw_fd(), TIOCGPTPEER, flags) };
-    checked(result.into(), || "ioctl(TIOCGPTPEER)".to_owned())?;
-    // SAFETY: the kernel made this descriptor for us, close-on-exec, and nobody else has its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+    Ok(bytes)
 }
 
 /// `struct page_region` of linux/fs.h.

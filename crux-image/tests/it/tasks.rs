@@ -89,6 +89,33 @@ fn unlinked() -> UnlinkedFile {
     }
 }
 
+fn terminal(name: &str) -> Terminal {
+    Terminal {
+        name: name.into(),
+        place: None,
+        number: 0,
+        settings: vec![0; 44],
+        window: [24, 80, 0, 0],
+        exclusive: false,
+        packets: false,
+        locked: false,
+        hung_up: false,
+        unread_input: 0,
+        unread_output: 0,
+        uid: 0,
+        gid: 5,
+        mode: 0o620,
+    }
+}
+
+fn controls(leader: u32) -> ControllingTerminal {
+    ControllingTerminal {
+        leader: ProcessIndex(leader),
+        terminal: TerminalIndex(0),
+        foreground: 0,
+    }
+}
+
 /// One change to a good record each, and what is said of it.
 #[test]
 fn every_rule_is_kept() {
@@ -303,8 +330,9 @@ fn every_rule_is_kept() {
             |t| {
                 t.sockets = pair();
                 t.sockets[0].net_namespace = Some(NetNsIndex(0))
+                t.sockets[0].net_namespace = Some(NetNsIndex(9))
             },
-            "names network namespace 0",
+            "names network namespace 9",
         ),
         (
             |t| {
@@ -342,6 +370,62 @@ fn every_rule_is_kept() {
             "pid namespace may be",
         ),
         (|t| t.fs[0].first = ProcessIndex(7), "names process 7"),
+        (
+            |t| {
+                t.files[0].target = OpenTarget::Terminal(TerminalIndex(0), TerminalFile::Nameless);
+            },
+            "names terminal 0",
+        ),
+        (
+            |t| {
+                t.terminals.push(Terminal {
+                    settings: Vec::new(),
+                    ..terminal("a")
+                });
+            },
+            "the settings of a terminal",
+        ),
+        (
+            |t| t.terminals = vec![terminal("a"), terminal("a")],
+            "have the name \"a\"",
+        ),
+        (
+            |t| t.terminals = vec![terminal("auto")],
+            "the name of a grant",
+        ),
+        (
+            |t| {
+                t.terminals = vec![terminal("a")];
+                t.files[0].target = OpenTarget::Terminal(TerminalIndex(0), TerminalFile::Master);
+            },
+            "none of a terminal",
+        ),
+        (
+            |t| {
+                let place = t.fs[0].root.clone();
+                t.terminals = vec![Terminal {
+                    place: Some(place),
+                    ..terminal("a")
+                }];
+            },
+            "none of a terminal",
+        ),
+        (
+            |t| {
+                t.terminals = vec![terminal("a")];
+                t.processes[1].session = 0;
+                t.controlling = vec![controls(1)];
+            },
+            "its leader is none",
+        ),
+        (
+            |t| {
+                t.terminals = vec![terminal("a")];
+                t.processes[0].session = t.processes[0].first_pid();
+                t.controlling = vec![controls(0), controls(0)];
+            },
+            "one session has two",
+        ),
         (
             |t| t.networks[0].namespace = NetNsIndex(1),
             "names network namespace 1",
@@ -384,7 +468,7 @@ fn every_rule_is_kept() {
     for (change, words) in cases {
         let mut tasks = whole();
         change(&mut tasks);
-        let said = tasks.check(&mounts).unwrap_err().to_string();
+        let said = tasks.check(&mounts).expect_err(words).to_string();
         assert!(said.contains(words), "{said:?} has not {words:?}");
     }
 }

@@ -34,7 +34,7 @@ use crux_image::tasks::{
 };
 use crux_mount::sys::{self, SysError};
 use fdinfo::FdInfo;
-use outside::{Holder, Names};
+use outside::Names;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use sockets::Sockets;
@@ -316,7 +316,7 @@ impl Collector<'_> {
     }
 
     fn note_terminals(&mut self, target: &Target, found: &[Seen]) -> Result<(), FilesError> {
-        let holder = |number| holder(&self.holders, target, number);
+        let holder = |number| outside::holder(&self.holders, target, number);
         let (places, names) = (self.mounts, &mut self.names);
         let obstacles = &mut *self.obstacles;
         self.terminals
@@ -547,38 +547,6 @@ impl Collector<'_> {
         Ok(OpenTarget::Pipe(index, end))
     }
 
-    /// A file that the restorer is to be given. What is no file of any mount and was not declared is one of a
-    /// kind that images do not hold.
-    fn outside(&mut self, target: &Target, seen: &Seen) -> OpenTarget {
-        let kind = seen.kind().unwrap_or(FileKind::Regular);
-        let holder = holder(&self.holders, target, seen.number);
-        let socket = sockets::is_socket(seen);
-        let known = seen.path.starts_with(b"/")
-            || seen.pipe_end().is_some()
-            || socket && sockets::is_unix(target, seen);
-        if !known && self.names.declared(holder).is_none() {
-            let cause = match socket {
-                true => TaskCause::Other(sockets::why_not(target, seen)),
-                false => TaskCause::Unsupported(seen.path.clone()),
-            };
-            self.refuse(target, seen, cause);
-            return nothing(seen, kind);
-        }
-        match self.names.name(holder) {
-            Ok(name) => OpenTarget::External {
-                name,
-                kind,
-                described: seen.path.clone(),
-            },
-            Err(declaration) => {
-                let shown = seen.path.clone();
-                let cause = TaskCause::Undeclared { shown, declaration };
-                self.refuse(target, seen, cause);
-                nothing(seen, kind)
-            }
-        }
-    }
-
     fn refuse(&mut self, target: &Target, seen: &Seen, cause: TaskCause) {
         self.refuse_number(target, seen.number, cause);
     }
@@ -602,11 +570,6 @@ fn nothing(seen: &Seen, kind: FileKind) -> OpenTarget {
         kind,
         described: seen.path.clone(),
     }
-}
-
-fn holder(holders: &HashMap<u32, (u32, bool)>, target: &Target, number: u32) -> Holder {
-    let (pid, first) = holders.get(&target.pid).copied().unwrap_or_default();
-    Holder { pid, first, number }
 }
 
 fn identity(seen: &Seen) -> ((u32, u32), u64) {

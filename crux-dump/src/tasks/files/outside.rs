@@ -3,11 +3,14 @@
 //! Kind: effect where numbers are read; names are pure. A declared name comes first; the streams of the first
 //! process have names of their own; everything else is named after a descriptor that leads to it.
 
+use super::{Collector, Seen, nothing, sockets};
 use crate::judge::{Policy, Undeclared};
-use crate::tasks::Target;
 use crate::tasks::proc_text::{Status, odd, read};
+use crate::tasks::{Target, TaskCause};
+use crux_image::mounts::FileKind;
+use crux_image::tasks::OpenTarget;
 use crux_mount::sys::SysError;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// 0, 1 and 2.
 const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
@@ -82,6 +85,46 @@ impl<'a> Names<'a> {
             name = format!("{wanted}#{number}");
         }
         name
+    }
+}
+
+/// How the container names a descriptor.
+pub(super) fn holder(holders: &HashMap<u32, (u32, bool)>, target: &Target, number: u32) -> Holder {
+    let (pid, first) = holders.get(&target.pid).copied().unwrap_or_default();
+    Holder { pid, first, number }
+}
+
+impl Collector<'_> {
+    /// A file that the restorer is to be given. What is no file of any mount and was not declared is one of a
+    /// kind that images do not hold.
+    pub(super) fn outside(&mut self, target: &Target, seen: &Seen) -> OpenTarget {
+        let kind = seen.kind().unwrap_or(FileKind::Regular);
+        let holder = holder(&self.holders, target, seen.number);
+        let socket = sockets::is_socket(seen);
+        let known = seen.path.starts_with(b"/")
+            || seen.pipe_end().is_some()
+            || socket && sockets::is_unix(target, seen);
+        if !known && self.names.declared(holder).is_none() {
+            let cause = match socket {
+                true => TaskCause::Other(sockets::why_not(target, seen)),
+                false => TaskCause::Unsupported(seen.path.clone()),
+            };
+            self.refuse(target, seen, cause);
+            return nothing(seen, kind);
+        }
+        match self.names.name(holder) {
+            Ok(name) => OpenTarget::External {
+                name,
+                kind,
+                described: seen.path.clone(),
+            },
+            Err(declaration) => {
+                let shown = seen.path.clone();
+                let cause = TaskCause::Undeclared { shown, declaration };
+                self.refuse(target, seen, cause);
+                nothing(seen, kind)
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::outside::{Holder, Names};
 use super::pipes::duplicate;
 use super::{FilesError, Seen};
-use crate::sys::{self, Told};
+use crate::sys::terminal::{self as sys, Told};
 use crate::tasks::proc_text::{Stat, Status, odd, read};
 use crate::tasks::{Part, Places, Target, TaskCause, TaskObstacle};
 use crux_image::mounts::FileKind;
@@ -312,7 +312,7 @@ impl Terminals {
         seen: &Seen,
     ) -> Result<Option<TerminalIndex>, SysError> {
         let copy = duplicate(target, seen.number)?;
-        let encoded = match sys::terminal_number(copy.as_fd(), Told::Device) {
+        let encoded = match sys::number(copy.as_fd(), Told::Device) {
             Ok(encoded) => encoded,
             Err(error) if error.errno() == Errno::IO => return Ok(None),
             Err(error) => return Err(error),
@@ -349,14 +349,14 @@ struct Facts {
 impl Facts {
     fn of(side: Kind, seen: &Seen, file: OwnedFd, places: &Places) -> Result<Self, SysError> {
         let fd = file.as_fd();
-        let settings = match sys::terminal_settings(fd) {
+        let settings = match sys::settings(fd) {
             Ok(settings) => settings,
             Err(error) if error.errno() == Errno::IO && side == Kind::Slave => {
                 return Ok(Self::hung_up(seen));
             }
             Err(error) => return Err(error),
         };
-        let told = |what| sys::terminal_number(fd, what);
+        let told = |what| sys::number(fd, what);
         let (mut packets, mut locked, mut exclusive) = (false, false, false);
         let (mut devpts, mut owner) = (device(seen.stat.st_dev), None);
         let at = match side {
@@ -391,7 +391,7 @@ impl Facts {
             },
             side,
             settings,
-            window: sys::terminal_window(fd)?,
+            window: sys::window(fd)?,
             discipline: told(Told::Discipline)?,
             exclusive,
             packets,
@@ -440,6 +440,6 @@ impl Facts {
 
 /// The slave's file.
 fn peer(master: BorrowedFd<'_>) -> Result<rustix::fs::Stat, SysError> {
-    let slave = sys::terminal_peer(master)?;
+    let slave = sys::peer(master)?;
     rustix::fs::fstat(slave).map_err(|errno| SysError::new("fstat(pty)", errno))
 }
