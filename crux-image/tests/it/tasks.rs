@@ -329,7 +329,6 @@ fn every_rule_is_kept() {
         (
             |t| {
                 t.sockets = pair();
-                t.sockets[0].net_namespace = Some(NetNsIndex(0))
                 t.sockets[0].net_namespace = Some(NetNsIndex(9))
             },
             "names network namespace 9",
