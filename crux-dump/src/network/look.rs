@@ -135,7 +135,7 @@ fn one(id: NamespaceId, at: usize, fresh: &Values) -> Result<(SeenNetwork, Vec<F
         routes: routes(&both::<RTMSG>(&route, RTM_GETROUTE)?, &mut obstacles),
         rules: rules(&both::<RULE>(&route, RTM_GETRULE)?, &mut obstacles),
         neighbours: neighbours(&neighbour, &mut obstacles),
-        sysctls: sysctls::differing(&sysctls::read(), fresh),
+        sysctls: sysctls::kept(fresh),
     };
     let seen = SeenNetwork {
         id,

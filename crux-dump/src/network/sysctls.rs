@@ -25,18 +25,33 @@ const LEFT: [&[u8]; 6] = [
 /// Values by path.
 pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// All that can be written in the namespace that the caller is in. What cannot be read is left out: it
+/// All that can be read in the namespace that the caller is in. What can only be written is left out: it
 /// says so when it is written.
 pub(super) fn read() -> Values {
     let mut values = Values::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(top) = openat(CWD, TOP, flags, Mode::empty()) {
-        walk(&top, &[], 0, &mut values);
+        // There are a thousand of them, and the tasks stand still.
+        let mut buffer = vec![0; VALUE];
+        walk(&top, &[], 0, &mut values, &mut buffer);
     }
     values
 }
 
-fn walk(directory: &OwnedFd, path: &[u8], depth: usize, values: &mut Values) {
+/// What of the caller's namespace is not as in a new one, and can be written.
+pub(super) fn kept(fresh: &Values) -> Vec<NetSysctl> {
+    let mut kept = differing(&read(), fresh);
+    kept.retain(|it| can_be_written(&it.name));
+    kept
+}
+
+fn can_be_written(name: &[u8]) -> bool {
+    let path = [TOP.as_bytes(), b"/", name].concat();
+    let stat = statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| stat.st_mode & 0o200 != 0)
+}
+
+fn walk(directory: &OwnedFd, path: &[u8], depth: usize, values: &mut Values, buffer: &mut [u8]) {
     let Ok(entries) = Dir::read_from(directory) else {
         return;
     };
@@ -52,43 +67,29 @@ fn walk(directory: &OwnedFd, path: &[u8], depth: usize, values: &mut Values) {
         if entry.file_type() == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             if let Ok(below) = openat(directory, entry.file_name(), flags, Mode::empty()) {
-                walk(&below, &path, depth + 1, values);
+                walk(&below, &path, depth + 1, values, buffer);
             }
-        } else if let Some(value) = value(directory.as_fd(), entry.file_name()) {
+        } else if let Some(value) = value(directory.as_fd(), entry.file_name(), buffer) {
             values.insert(path, value);
         }
     }
 }
 
-fn value(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> Option<Vec<u8>> {
-    let stat = statat(directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    if stat.st_mode & 0o200 == 0 {
-        return None;
+fn value(directory: BorrowedFd<'_>, name: &std::ffi::CStr, buffer: &mut [u8]) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(directory, name, flags, Mode::empty()).ok()?;
+    // KERNEL: the first read gives all that fits, and any other nothing.
+    let length = rustix::io::read(&file, &mut *buffer).unwrap_or(0);
+    let mut bytes = &buffer[..length];
+    while let Some(rest) = bytes.strip_suffix(b"\n") {
+        bytes = rest;
     }
-    let file = openat(
-        directory,
-        name,
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .ok()?;
-    let mut bytes = vec![0; VALUE];
-    let mut length = 0;
-    while let Ok(more) = rustix::io::read(&file, &mut bytes[length..])
-        && more > 0
-    {
-        length += more;
-    }
-    bytes.truncate(length);
-    while bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
-    Some(bytes)
+    Some(bytes.to_vec())
 }
 
 /// What is not as a namespace would have it that has just been made: for a device, one that has just been
 /// made in this one.
-pub(super) fn differing(values: &Values, fresh: &Values) -> Vec<NetSysctl> {
+fn differing(values: &Values, fresh: &Values) -> Vec<NetSysctl> {
     let differs = |(name, value): &(&Vec<u8>, &Vec<u8>)| {
         let expected = match fresh.get(*name) {
             Some(value) => Some(value),

@@ -3,7 +3,7 @@
 //! Kind: effect. Waiting for a thread takes longer than anything that is done for it: threads of several
 //! processes are on their way at once. In one process it is one after the other, as they have one place for code.
 
-use super::ask::{Asking, Room, Signals};
+use super::ask::{AskError, Asking, Room, Signals};
 use super::capture::CaptureError;
 use super::freeze::{Frozen, Held};
 use super::proc_text::Status;
@@ -63,8 +63,20 @@ fn ask_all(frozen: &mut Frozen, filters: &Filters) -> Result<Conversation, Captu
         let held = &mut frozen.held[at];
         let told = look(target, held)?;
         if can_be_asked(target, &held.threads, &told, filters, &mut obstacles)? {
-            let threads = std::mem::take(&mut held.threads);
-            under_way.push_back(Interview::begin(at, target, threads, &told)?);
+            let mut room = Room::find(target);
+            if matches!(room, Err(AskError::NoRoom)) && !under_way.is_empty() {
+                // It may be another process's code: one that it shares its memory with.
+                finish(&mut under_way, &mut frozen.held, &mut all)?;
+                room = Room::find(target);
+            }
+            let pid = target.pid;
+            let room = room.map_err(|error| CaptureError::Ask {
+                pid,
+                tid: pid,
+                error,
+            })?;
+            let threads = std::mem::take(&mut frozen.held[at].threads);
+            under_way.push_back(Interview::begin(at, pid, room, threads, &told)?);
         }
         all.push(told);
         if under_way.len() >= AT_ONCE {
@@ -72,12 +84,21 @@ fn ask_all(frozen: &mut Frozen, filters: &Filters) -> Result<Conversation, Captu
             next.map_or(Ok(()), |it| it.finish(&mut frozen.held, &mut all))?;
         }
     }
-    let mut rest = under_way.into_iter();
-    rest.try_for_each(|it| it.finish(&mut frozen.held, &mut all))?;
+    finish(&mut under_way, &mut frozen.held, &mut all)?;
     Ok(Conversation {
         told: all,
         obstacles,
     })
+}
+
+/// All that are under way.
+fn finish(
+    under_way: &mut VecDeque<Interview>,
+    held: &mut [Held],
+    told: &mut [Told],
+) -> Result<(), CaptureError> {
+    let mut rest = under_way.drain(..);
+    rest.try_for_each(|it| it.finish(held, told))
 }
 
 /// What nobody has to be asked for.
@@ -156,20 +177,15 @@ impl Interview {
     /// With its first thread on its way.
     fn begin(
         at: usize,
-        target: &Target,
+        pid: u32,
+        room: Room,
         threads: Vec<Stopped>,
         told: &Told,
     ) -> Result<Self, CaptureError> {
-        let pid = target.pid;
-        let room = Room::find(target);
         let mut it = Self {
             at,
             pid,
-            room: room.map_err(|error| CaptureError::Ask {
-                pid,
-                tid: pid,
-                error,
-            })?,
+            room,
             asking: None,
             back: Vec::with_capacity(threads.len()),
             answers: Vec::with_capacity(threads.len()),

@@ -12,6 +12,7 @@ mod layout;
 mod pages;
 mod scan;
 mod smaps;
+mod sys;
 
 pub use error::MemoryError;
 pub use pages::PagesWriter;
@@ -28,7 +29,7 @@ use crux_image::tasks::{
     AddressSpace, Area, Backing, Location, PAGE_SIZE, PageRun, PageSource, Sharing, UnlinkedIndex,
     VdsoImage,
 };
-use crux_mount::sys::{self, SysError};
+use crux_mount::sys::SysError;
 use pages::{Memory, join};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -246,7 +247,7 @@ fn exe(
     let opened = openat(directory, "exe", flags, Mode::empty()).map_err(failed("openat(exe)"))?;
     let path = rustix::fs::readlinkat(directory, "exe", Vec::new());
     let path = path.map_err(failed("readlinkat(exe)"))?.into_bytes();
-    let mount = sys::statx(&opened);
+    let mount = crux_mount::sys::statx(&opened);
     let mount = mount
         .map_err(|error| MemoryError::Process { pid, error })?
         .mount;
@@ -293,7 +294,7 @@ fn vdso(memory: &Memory, areas: &[Area]) -> Result<Option<VdsoImage>, MemoryErro
 }
 
 fn open(target: &Target, name: &'static str) -> Result<File, SysError> {
-    sys::open_process_file(target.directory.as_fd(), name)
+    crux_mount::sys::open_process_file(target.directory.as_fd(), name)
 }
 
 fn read(target: &Target, name: &'static str) -> Result<Vec<u8>, SysError> {

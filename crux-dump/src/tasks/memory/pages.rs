@@ -3,7 +3,7 @@
 //! Kind: effect. What goes through is bounded by [`CHUNK`], however much memory there is.
 
 use super::error::MemoryError;
-use crate::sys::{read_memory, read_ranges};
+use super::sys::{read_memory, read_ranges};
 use crux_image::tasks::{PAGE_SIZE, PageRun, PageSource};
 use crux_mount::sys::SysError;
 use rustix::io::Errno;

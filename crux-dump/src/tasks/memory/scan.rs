@@ -3,7 +3,7 @@
 //! Kind: effect. `PAGEMAP_SCAN` (Linux 6.7) tells it in one call for a whole mapping; before, pagemap
 //! is read, eight bytes for each page.
 
-use crate::sys::{PageRegion, pagemap_scan};
+use super::sys::{PageRegion, pagemap_scan};
 use crux_image::tasks::PAGE_SIZE;
 use crux_mount::sys::SysError;
 use rustix::io::Errno;
