@@ -36,6 +36,7 @@ fn the_document_lists_the_capabilities_of_each_role() {
         ("builder", spec::BUILDER),
         ("forker", spec::FORKER),
         ("tracer", spec::TRACER),
+        ("broker", spec::BROKER),
     ];
     for (role, list) in lists {
         assert_eq!(document().capabilities(role), names(list), "{role}");

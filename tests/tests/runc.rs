@@ -69,3 +69,25 @@ fn is_restored(options: &'static [&'static str], script: &str) {
         Ok(())
     });
 }
+
+/// With its process: the streams are those of whoever restores it.
+#[test]
+fn root_runc_bundle_with_tasks() {
+    Lab::test(Setup::ROOT, |lab| {
+        let container = Runc::start(lab, &[])?;
+        let (host, before) = (Table::own()?, Table::of(container.pid)?);
+        let images = lab.path("images");
+        lab.programs
+            .dump_tasks(container.pid, &images, &AUTO)?
+            .success("crux-dump")?;
+        drop(container);
+        let cgroups = Cgroups::again(&before, &host)?;
+        let mut restored = lab.programs.restore_tasks(&images, &AUTO)?;
+        restored.say("again")?;
+        let output = restored.finish()?.success("crux-restore")?;
+        ensure!(output.stdout.ends_with(b"again\n"), "{output:?}");
+        drop(cgroups);
+        assert_eq!(Table::own()?, host, "something is left on the host");
+        Ok(())
+    });
+}

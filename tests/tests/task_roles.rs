@@ -69,7 +69,9 @@ fn sights(restore: &mut Running) -> Result<BTreeMap<String, Sight>> {
             let Ok(sight) = Sight::of(pid) else { continue };
             let settled = match sight.name.as_str() {
                 "crux-forker" => true,
-                "crux-tracer" | "crux-planner" | "crux-builder" => sight.line("Seccomp") == "2",
+                "crux-tracer" | "crux-planner" | "crux-builder" | "crux-broker" => {
+                    sight.line("Seccomp") == "2"
+                }
                 _ => false,
             };
             if settled && !found.contains_key(&sight.name) && kill(pid, Signal::SIGSTOP).is_ok() {
@@ -78,7 +80,7 @@ fn sights(restore: &mut Running) -> Result<BTreeMap<String, Sight>> {
                 found.insert(sight.name, stopped?);
             }
         }
-        if found.len() == 4 {
+        if found.len() == 5 {
             break;
         }
     }
@@ -89,6 +91,9 @@ fn sights(restore: &mut Running) -> Result<BTreeMap<String, Sight>> {
 fn check_descriptors(sight: &Sight) -> Result<()> {
     let allowed = |target: &str| match sight.name.as_str() {
         "crux-tracer" => ["/memfd:", "pipe:", "/proc", "socket:", "/dev/null"]
+            .iter()
+            .any(|kind| target.starts_with(kind)),
+        "crux-broker" => ["socket:", "/dev/null"]
             .iter()
             .any(|kind| target.starts_with(kind)),
         // What the first task is born with.
@@ -118,7 +123,7 @@ fn root_each_live_role_of_a_restore_of_tasks_holds_what_the_document_says() {
             let mut restored = crux_tests::workload::restore(lab)?;
             seen.extend(sights(&mut restored)?);
             verify(restored, 1)?;
-            if seen.len() == 4 {
+            if seen.len() == 5 {
                 break;
             }
         }
@@ -126,6 +131,7 @@ fn root_each_live_role_of_a_restore_of_tasks_holds_what_the_document_says() {
             ("crux-planner", "planner", mask(restore_spec::PLANNER)),
             ("crux-builder", "builder", mask(restore_spec::BUILDER)),
             ("crux-tracer", "tracer", mask(restore_spec::TRACER)),
+            ("crux-broker", "broker", mask(restore_spec::BROKER)),
             ("crux-forker", "forker of tasks", held),
         ] {
             let Some(sight) = seen.get(name) else {

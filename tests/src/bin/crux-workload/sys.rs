@@ -397,9 +397,8 @@ pub(crate) fn control(terminal: i32) {
     assert_eq!(done, 0, "TIOCSCTTY: {}", Error::last_os_error());
 }
 
-/// Does something whenever SIGUSR1 comes, for ever.
+/// Does something whenever SIGUSR1 comes, which is caught, for ever.
 pub(crate) fn wait_for_usr1(mut job: impl FnMut()) -> i32 {
-    catch(libc::SIGUSR1, 0, &[]);
     let mut seen = 0;
     loop {
         while CAUGHT[libc::SIGUSR1 as usize].load(Ordering::SeqCst) == seen {

@@ -88,6 +88,7 @@ pub(crate) fn controlling() -> Verify {
             std::thread::yield_now();
         }
         tcsetpgrp(&terminal, Pid::from_raw(job)).expect("tcsetpgrp");
+        sys::catch(nix::libc::SIGUSR1, 0, &[]);
         let mut write = &write;
         write.write_all(b"!").expect("write");
         // It says what it sees, whenever it hears something: it is in the background, and reads elsewhere.
