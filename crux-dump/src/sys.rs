@@ -51,52 +51,6 @@ pub(crate) fn kcmp(
     }
 }
 
-/// `struct kcmp_epoll_slot` of linux/kcmp.h.
-#[repr(C)]
-struct EpollSlot {
-    epoll: u32,
-    target: u32,
-    offset: u32,
-}
-
-/// Whether descriptor `number` of process `pid` is the file that an epoll of process `holder` has in a slot: the epoll's
-/// descriptor, the number of the target, and which of those that were registered with that number (kcmp(2),
-/// `KCMP_EPOLL_TFD`).
-pub(crate) fn kcmp_epoll(
-    pid: u32,
-    number: u32,
-    holder: u32,
-    (epoll, target, offset): (u32, u32, u32),
-) -> Result<bool, SysError> {
-    const KCMP_EPOLL_TFD: libc::c_int = 7;
-    let slot = EpollSlot {
-        epoll,
-        target,
-        offset,
-    };
-    let (one, two) = (pid as libc::pid_t, holder as libc::pid_t);
-    let descriptor = libc::c_ulong::from(number);
-    // SAFETY: the kernel reads `slot`, which lives until the call returns; nothing is written.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_kcmp,
-            one,
-            two,
-            KCMP_EPOLL_TFD,
-            descriptor,
-            &raw const slot,
-        )
-    };
-    match result {
-        0..=3 => Ok(result == 0),
-        _ => {
-            let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
-            let call = format!("kcmp({pid}, {holder}, KCMP_EPOLL_TFD, {number}, {epoll}:{target})");
-            Err(SysError::new(call, errno))
-        }
-    }
-}
-
 /// How many bytes wait in a pipe (`FIONREAD`).
 pub(crate) fn pipe_bytes(pipe: BorrowedFd<'_>) -> Result<usize, SysError> {
     let mut bytes: libc::c_int = 0;

@@ -238,6 +238,7 @@ pub fn tracer_filter() -> Filter {
             libc::SYS_kcmp,
             libc::SYS_lseek,
             libc::SYS_newfstatat,
+            libc::SYS_open_by_handle_at,
             libc::SYS_pidfd_getfd,
             libc::SYS_pidfd_open,
             libc::SYS_pidfd_send_signal,

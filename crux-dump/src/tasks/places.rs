@@ -16,6 +16,8 @@ pub struct Places {
     trees: Vec<Tree>,
     /// Mounts of devpts, with what they show of which.
     terminals: Vec<(Device, RelPath, NamespaceIndex, MountIndex)>,
+    /// Device numbers, mounts and mountpoints.
+    devices: Vec<((u32, u32), MountId, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,7 @@ impl Places {
             mounts: HashMap::new(),
             trees: Vec::with_capacity(container.len()),
             terminals: Vec::new(),
+            devices: Vec::new(),
         };
         for (namespace, space) in container.iter().enumerate() {
             let tree = Tree::new(space.pid, &space.table)?;
@@ -43,6 +46,9 @@ impl Places {
                     let shown = (entry.device, root, namespace.into(), at.into());
                     places.terminals.push(shown);
                 }
+                let device = (entry.device.major, entry.device.minor);
+                let shown = (device, entry.id, entry.mountpoint.clone());
+                places.devices.push(shown);
                 let Ok(mountpoint) = RelPath::from_absolute(&entry.mountpoint) else {
                     continue;
                 };
@@ -56,6 +62,14 @@ impl Places {
             places.trees.push(tree);
         }
         Ok(places)
+    }
+
+    /// The mounts that show a file system, and their mountpoints as absolute paths.
+    pub fn of_device(&self, device: (u32, u32)) -> impl Iterator<Item = (MountId, &[u8])> {
+        let mounts = self.devices.iter();
+        mounts
+            .filter(move |(of, ..)| *of == device)
+            .map(|(_, mount, mountpoint)| (*mount, &mountpoint[..]))
     }
 
     /// Whether a mount is the container's.

@@ -68,7 +68,7 @@ pub(super) fn other_name(
 }
 
 /// A directory of a mount by its path, if that still leads there.
-fn directory(target: &Target, mount: MountId, path: &[u8]) -> Option<OwnedFd> {
+pub(super) fn directory(target: &Target, mount: MountId, path: &[u8]) -> Option<OwnedFd> {
     let path = [b"root".as_slice(), path, b"/."].concat();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = openat(target.directory.as_fd(), path, flags, Mode::empty()).ok()?;

@@ -330,6 +330,16 @@ impl View<'_> {
                 "timer of clock {}, {} ns left, {} expirations not read",
                 it.clock, it.remaining, it.ticks
             ),
+            OpenTarget::Process(index) => {
+                format!("process {}", self.tasks.processes[index.at()].first_pid())
+            }
+            OpenTarget::Inotify(watches) => {
+                let shown = watches.iter().map(|it| {
+                    let path = self.path(&it.location);
+                    format!(" {} {path} ({:#x})", it.number, it.mask)
+                });
+                format!("watches of{}", shown.collect::<String>())
+            }
             OpenTarget::Epoll(targets) => {
                 let targets = targets.iter();
                 let shown = targets.map(|it| format!(" {} ({:#x})", it.number, it.events));

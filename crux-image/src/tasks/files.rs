@@ -5,7 +5,7 @@
 
 use super::{
     EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, SocketIndex,
-    TerminalFile, TerminalIndex, TimerFile, UnlinkedIndex,
+    TerminalFile, TerminalIndex, TimerFile, UnlinkedIndex, Watch,
 };
 use crate::mounts::{FileKind, MountIndex, NamespaceIndex};
 use crate::path::RelPath;
@@ -144,6 +144,10 @@ pub enum OpenTarget {
     Socket(SocketIndex),
     /// A side of a terminal.
     Terminal(TerminalIndex, TerminalFile),
+    /// pidfd_open(2).
+    Process(ProcessIndex),
+    /// inotify(7): its watches, by number.
+    Inotify(Vec<Watch>),
 }
 
 /// Which end.

@@ -14,6 +14,7 @@ mod check;
 mod counters;
 mod epoll;
 mod files;
+mod inotify;
 mod ipc;
 mod memory;
 mod namespaces;
@@ -38,6 +39,7 @@ pub use files::{
     Descriptor, DescriptorTable, FileAccess, FileFlags, FileOwner, FsContext, Location, OpenFile,
     OpenTarget, OwnerKind, Pipe, PipeEnd,
 };
+pub use inotify::Watch;
 pub use ipc::{
     Adjustment, IpcContents, IpcLimits, IpcObject, Message, MessageQueue, Segment, Semaphore,
     SemaphoreSet,

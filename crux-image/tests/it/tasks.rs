@@ -365,6 +365,21 @@ fn every_rule_is_kept() {
             "nanoseconds of a time",
         ),
         (
+            |t| t.files[0].target = OpenTarget::Process(ProcessIndex(9)),
+            "names process 9",
+        ),
+        (
+            |t| {
+                let watch = Watch {
+                    number: 7,
+                    location: t.fs[0].root.clone(),
+                    mask: 1,
+                };
+                t.files[0].target = OpenTarget::Inotify(vec![watch.clone(), watch])
+            },
+            "watches are not in order",
+        ),
+        (
             |t| t.pid_namespaces[0].parent = Some(PidNsIndex(0)),
             "pid namespace may be",
         ),

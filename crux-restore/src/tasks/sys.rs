@@ -163,6 +163,7 @@ fn begin(birth: &Birth<'_>, rseq: Option<Rseq>) -> ! {
     default_actions();
     // SAFETY: no memory is passed. An executable with file capabilities is not dumpable, and could not be traced.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+    raise_descriptors();
     let mut socket = birth.socket.as_raw_fd();
     if !close_range(0, socket - 1) || !close_range(socket + 1, i32::MAX) {
         end(3);
@@ -199,6 +200,23 @@ fn is_told(socket: i32) -> bool {
     let mut byte = 0_u8;
     // SAFETY: the byte lives on this stack until the call returns.
     unsafe { libc::read(socket, (&raw mut byte).cast(), 1) == 1 }
+}
+
+/// As many descriptors as there may be: the scripts use numbers above those of all tasks. Each task has its own limit
+/// in the end.
+fn raise_descriptors() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one struct and reads it, which lives on our stack. What cannot be raised is found when it
+    // is too low.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
 }
 
 /// A proc file system of the pid namespace that the caller is in (`proc_init_fs_context()` takes that one,

@@ -4,8 +4,8 @@
 //! file was registered. What that number leads to may have changed since: kcmp(2) knows the file.
 
 use super::fdinfo::fields;
+use super::sys::kcmp_epoll;
 use super::{Collector, Seen};
-use crate::sys::kcmp_epoll;
 use crate::tasks::{Target, TaskCause};
 use crux_image::tasks::{EpollTarget, FileIndex, OpenTarget};
 use crux_mount::sys::SysError;

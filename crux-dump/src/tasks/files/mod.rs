@@ -4,17 +4,21 @@
 //! processes lead to it. What comes from outside the container is external under a name (`outside`), and an
 //! obstacle where it has none.
 
+mod anonymous;
 mod counters;
 mod diag;
 mod directories;
 mod epoll;
 mod fdinfo;
+mod inotify;
 mod messages;
 mod netlink;
 mod outside;
+mod paths;
 mod pipes;
 mod queue;
 mod sockets;
+mod sys;
 mod terminals;
 mod unix;
 
@@ -22,7 +26,7 @@ pub(super) use sockets::Numbers;
 
 use super::memory::{MemoryError, complete, memfd};
 use super::objects::Objects;
-use super::removed::{DELETED, home, is_removed, other_name};
+use super::removed::{DELETED, is_removed};
 use super::same::{Distinct, Shared};
 use super::{Part, Places, Target, TaskCause, TaskObstacle};
 use crate::judge::Policy;
@@ -32,7 +36,7 @@ use crux_image::tasks::{
     FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex,
     RemovedWorking, Socket, Terminal,
 };
-use crux_mount::sys::{self, SysError};
+use crux_mount::sys::{SysError, kind_of};
 use fdinfo::FdInfo;
 use outside::Names;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, openat, readlinkat, statat};
@@ -111,6 +115,8 @@ pub fn capture(
         let first = at == 0;
         holders.insert(target.pid, (pid, first));
     }
+    let by_pid = targets.iter().enumerate();
+    let by_pid = by_pid.map(|(at, target)| (target.pid, ProcessIndex::from(at)));
     let mut collector = Collector {
         mounts: places,
         objects,
@@ -121,6 +127,7 @@ pub fn capture(
         pipes: HashMap::new(),
         known: HashMap::new(),
         epolls: Vec::new(),
+        by_pid: by_pid.collect(),
         places: HashMap::new(),
         by_inode: HashMap::new(),
         sockets: Sockets::new().map_err(own)?,
@@ -202,6 +209,8 @@ struct Collector<'a> {
     pipes: HashMap<u64, PipeIndex>,
     known: HashMap<Key, Distinct>,
     epolls: Vec<epoll::Epoll>,
+    /// The processes, by their numbers as they are seen here.
+    by_pid: HashMap<u32, ProcessIndex>,
     /// What each number of each process leads to.
     places: HashMap<epoll::Place, FileIndex>,
     /// By inode number: descriptions, and where each was seen first.
@@ -284,7 +293,7 @@ impl Seen {
     fn kind(&self) -> Option<FileKind> {
         let rdev = self.stat.st_rdev;
         let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
-        sys::kind_of(self.stat.st_mode, (major, minor))
+        kind_of(self.stat.st_mode, (major, minor))
     }
 
     /// The end of a pipe without a name; a named one has a path.
@@ -471,59 +480,6 @@ impl Collector<'_> {
             Some(kind) if seen.path.starts_with(b"/") => Ok(self.path(target, seen, kind)),
             _ => Ok(self.outside(target, seen)),
         }
-    }
-
-    /// What is in no file system, and no pipe or socket.
-    fn anonymous(&mut self, target: &Target, seen: &Seen) -> Result<Option<OpenTarget>, SysError> {
-        if seen.path == b"anon_inode:[eventpoll]" {
-            let epoll = epoll::Epoll::new(target, seen, self.files.files.len().into());
-            let epoll = epoll.ok_or(SysError::new("read(fdinfo of an epoll)", Errno::IO))?;
-            self.epolls.push(epoll);
-            return Ok(Some(OpenTarget::Epoll(Vec::new())));
-        }
-        let found = counters::target(target, seen)?;
-        Ok(found.map(|found| {
-            found.unwrap_or_else(|what| {
-                self.refuse(target, seen, TaskCause::Other(what.to_owned()));
-                nothing(seen, FileKind::Regular)
-            })
-        }))
-    }
-
-    fn path(&mut self, target: &Target, seen: &Seen, kind: FileKind) -> OpenTarget {
-        // Of proc and the like no directory has a count of links.
-        let gone = seen.path.ends_with(DELETED)
-            && (seen.stat.st_nlink == 0 || kind != FileKind::Directory);
-        let mount = seen.info.mount;
-        let path = match (gone, seen.path.strip_suffix(DELETED)) {
-            (true, Some(path)) => other_name(target, mount, path, seen.stat.st_ino),
-            _ => Some(seen.path.clone()),
-        };
-        match path.and_then(|path| self.mounts.locate(mount, &path)) {
-            Some(location) => OpenTarget::Path {
-                location,
-                kind,
-                size: u64::try_from(seen.stat.st_size).unwrap_or(0),
-            },
-            None => {
-                self.refuse(target, seen, TaskCause::Unplaced(seen.path.clone()));
-                nothing(seen, kind)
-            }
-        }
-    }
-
-    fn unlinked(&mut self, target: &Target, seen: &Seen) -> Result<OpenTarget, FilesError> {
-        let path = seen.path.strip_suffix(DELETED).unwrap_or(&seen.path);
-        let Some(place) = home(target, self.mounts, seen.info.mount, path) else {
-            self.refuse(target, seen, TaskCause::Unplaced(seen.path.clone()));
-            return Ok(nothing(seen, FileKind::Regular));
-        };
-        let file = open(target, seen).map_err(|error| FilesError::Process {
-            pid: target.pid,
-            error,
-        })?;
-        let index = self.objects.unlinked(&file, place)?;
-        Ok(OpenTarget::Unlinked(index))
     }
 
     fn pipe(

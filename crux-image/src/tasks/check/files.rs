@@ -8,7 +8,7 @@ use crate::mounts::Mounts;
 use crate::path::is_printable;
 use crate::tasks::{
     DescriptorTable, EpollTarget, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, Pipe,
-    Tasks, TerminalFile, TimerFile, UnlinkedFile, UnlinkedIndex, UnlinkedKind,
+    Tasks, TerminalFile, TimerFile, UnlinkedFile, UnlinkedIndex, UnlinkedKind, Watch,
 };
 
 /// `NR_OPEN` can be raised to this (`sysctl_nr_open_max`).
@@ -104,7 +104,23 @@ fn check_file(tasks: &Tasks, mounts: &Mounts, file: &OpenFile) -> Result<(), Tas
         OpenTarget::Signals { .. } => Ok(()),
         OpenTarget::Timer(it) => timer(it),
         OpenTarget::Epoll(targets) => epoll(tasks, targets),
+        OpenTarget::Process(index) => in_range("process", index.at(), tasks.processes.len()),
+        OpenTarget::Inotify(watches) => inotify(mounts, watches),
     }
+}
+
+fn inotify(mounts: &Mounts, watches: &[Watch]) -> Result<(), TasksRule> {
+    let mut next = 1;
+    for watch in watches {
+        if watch.number < next {
+            return Err(TasksRule::WatchOrder);
+        }
+        value("number of a watch", watch.number.into(), Watch::LAST.into())?;
+        value("mask of a watch", (watch.mask & !Watch::MASK).into(), 0)?;
+        location(mounts, &watch.location)?;
+        next = watch.number + 1;
+    }
+    Ok(())
 }
 
 fn timer(timer: &TimerFile) -> Result<(), TasksRule> {

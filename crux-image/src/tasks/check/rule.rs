@@ -128,6 +128,8 @@ pub enum TasksRule {
     SharedPages,
     #[error("descriptors are not in order, or there are two of one number")]
     DescriptorOrder,
+    #[error("watches are not in order, or there are two of one number")]
+    WatchOrder,
     #[error("a working directory is none")]
     NoDirectory,
     #[error("a pipe has more data than fits")]

@@ -34,6 +34,8 @@ pub(super) struct Numbers {
     /// The first descriptor that is nobody's.
     pub(super) first: u32,
     pub(super) gate: u32,
+    /// A place, for a moment.
+    pub(super) place: u32,
     pub(super) pages: u32,
     /// /proc, where ipc namespaces have something in them, network namespaces have sysctls, or something is opened
     /// that has no name.
@@ -74,6 +76,7 @@ impl Numbers {
             next - 1
         };
         let (gate, pages, net, ipc) = (take(), take(), take(), take());
+        let place = take();
         let proc = needs_proc(tasks).then(&mut take);
         let caller_route = has_outer_ends(&tasks.networks).then(&mut take);
         let namespaces = mounts.namespaces.iter().map(|_| (take(), take())).collect();
@@ -121,6 +124,7 @@ impl Numbers {
             parking,
             first,
             gate,
+            place,
             pages,
             proc,
             namespaces,
@@ -270,8 +274,8 @@ impl Numbers {
 
 /// Whether something is opened that has no name, or ipc namespaces have something in them.
 fn needs_proc(tasks: &Tasks) -> bool {
-    let nameless =
-        |file: &OpenFile| matches!(file.target, OpenTarget::Pipe(..) | OpenTarget::Memory(_));
+    use OpenTarget::{Inotify, Memory, Pipe};
+    let nameless = |file: &OpenFile| matches!(file.target, Pipe(..) | Memory(_) | Inotify(_));
     let mut shared = tasks.shared_memory.iter();
     !tasks.ipc_contents.is_empty()
         || tasks.networks.iter().any(|it| !it.sysctls.is_empty())

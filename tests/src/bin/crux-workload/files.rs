@@ -206,3 +206,29 @@ pub(crate) fn memfds() -> Verify {
         wrong
     })
 }
+
+const MANY: usize = 1500;
+
+/// More than any process may have by default.
+pub(crate) fn many() -> Verify {
+    let wanted = MANY as u64 + 100;
+    let raised =
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, wanted, wanted);
+    raised.expect("setrlimit");
+    std::fs::write("/tmp/many", [b'x'; MANY]).expect("write");
+    let mut files: Vec<File> = (0..MANY)
+        .map(|_| File::open("/tmp/many").expect("open"))
+        .collect();
+    for (at, file) in files.iter_mut().enumerate() {
+        file.seek(std::io::SeekFrom::Start(at as u64))
+            .expect("lseek");
+    }
+    Box::new(move || {
+        let positions = files.iter_mut().enumerate();
+        let bad = positions.filter_map(|(at, file)| {
+            let found = file.stream_position().unwrap_or(u64::MAX);
+            same("position", found, at as u64)
+        });
+        bad.take(3).collect()
+    })
+}

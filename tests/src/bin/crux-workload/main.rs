@@ -9,6 +9,7 @@ mod epoll;
 mod events;
 mod files;
 mod identity;
+mod inotify;
 mod ipc;
 mod memory;
 mod messages;
@@ -52,6 +53,9 @@ const SCENARIOS: &[Scenario] = &[
     ("removed-program", removed::program),
     ("reopened-pipes", files::reopened_pipes),
     ("memfds", files::memfds),
+    ("inotify", inotify::watches),
+    ("pidfd", inotify::processes),
+    ("many-files", files::many),
     ("eventfd", events::counters),
     ("signalfd", events::signals),
     ("timerfd", events::timers),

@@ -8,6 +8,7 @@ mod counters;
 mod directories;
 mod epoll;
 mod fifos;
+mod late;
 mod memory;
 mod names;
 mod netlink;
@@ -61,6 +62,8 @@ impl Compiler<'_> {
                 OpenTarget::Signals { mask } => self.open_signals(at, index, file, *mask),
                 OpenTarget::Timer(timer) => self.open_timer(at, index, file, timer),
                 OpenTarget::Epoll(_) => self.open_epoll(at, index, file),
+                OpenTarget::Inotify(_) => self.open_inotify(at, index, file),
+                OpenTarget::Process(_) => {}
                 OpenTarget::External { .. } | OpenTarget::Socket(_) => {}
                 OpenTarget::Terminal(..) => self.open_terminal(at, process, index, file),
                 OpenTarget::Unlinked(unlinked) => self.open_unlinked(at, index, file, *unlinked),
@@ -84,9 +87,13 @@ impl Compiler<'_> {
         let tasks = self.tasks;
         self.owners(at, process);
         if self.has_late {
+            self.open_late(at, process);
             // All memory is as it is to be, and nobody opens anything any more.
             self.arena.stop(self.scripts[at.at()], TOGETHER);
             self.seal(at);
+            self.take_late(at, process);
+            self.watches(at, process);
+            self.arena.stop(self.scripts[at.at()], TOGETHER);
         }
         self.register(at, process);
         self.timer_files(at);
@@ -114,12 +121,13 @@ impl Compiler<'_> {
 
 /// Whether there is anything that can be done only when all processes have come to their last lines.
 pub(super) fn has_late(tasks: &Tasks) -> bool {
-    tasks.shared_memory.iter().any(|memory| match memory.kind {
-        SharedMemoryKind::Memfd { seals, mode, .. } => {
-            memory::has_seals(seals) || mode & 0o7777 != 0o777
-        }
-        _ => false,
-    })
+    late::any(tasks)
+        || tasks.shared_memory.iter().any(|memory| match memory.kind {
+            SharedMemoryKind::Memfd { seals, mode, .. } => {
+                memory::has_seals(seals) || mode & 0o7777 != 0o777
+            }
+            _ => false,
+        })
 }
 
 fn access(access: FileAccess) -> i32 {
