@@ -2,6 +2,7 @@
 
 mod checks;
 mod differences;
+mod files;
 mod golden;
 mod groups;
 mod hostile;
