@@ -25,7 +25,7 @@ mod runc;
 pub mod scenario;
 mod sys;
 mod table;
-mod terminals;
+pub mod terminals;
 pub mod tracing;
 pub mod workload;
 

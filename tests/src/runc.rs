@@ -46,6 +46,40 @@ impl Runc {
         })
     }
 
+    /// Starts a shell on a terminal whose master goes to who listens at `socket`.
+    pub fn on_a_terminal(lab: &Lab, socket: &Path) -> Result<Self> {
+        keep_to_streams()?;
+        let bundle = lab.path("bundle");
+        fs::create_dir(&bundle)?;
+        lab.root("bundle/rootfs")?;
+        let place = bundle.to_string_lossy().into_owned();
+        finish(&["spec", "--bundle", &place])?.success("runc spec")?;
+        let (name, state) = (lab.name(), lab.path("runc"));
+        let global = ["--root".to_owned(), state.to_string_lossy().into_owned()];
+        let pidfile = lab.path("runc-pid");
+        let (socket, file) = (socket.to_string_lossy(), pidfile.to_string_lossy());
+        let run = [
+            "run",
+            "-d",
+            "--console-socket",
+            &socket,
+            "--pid-file",
+            &file,
+        ];
+        let rest = ["--bundle", &place, &name];
+        let words = run.into_iter().chain(rest).map(str::to_owned);
+        start(global.into_iter().chain(words))?
+            .finish()?
+            .success("runc run")?;
+        let pid = fs::read_to_string(&pidfile)?.trim().parse()?;
+        Ok(Self {
+            name,
+            state,
+            running: None,
+            pid,
+        })
+    }
+
     /// Ends it.
     pub fn stop(mut self) -> Result<()> {
         let running = self.running.take().context("the container runs")?;

@@ -4,11 +4,16 @@
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::io::IoSliceMut;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount,
 };
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use std::fs::File;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 /// An instance of devpts that is mounted nowhere yet, and the masters of its first ptys.
@@ -49,4 +54,19 @@ impl Terminals {
 fn open_master(mount: &OwnedFd) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     openat(mount, "ptmx", flags, Mode::empty()).context("open(ptmx)")
+}
+
+/// A master that is handed over to who listens (`SCM_RIGHTS`); none if whoever connects sends none.
+pub fn receive(listener: &UnixListener) -> Result<Option<File>> {
+    let (stream, _) = listener.accept()?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0; 256];
+    let mut parts = [IoSliceMut::new(&mut name)];
+    recvmsg(&stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut found = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+        _ => None,
+    });
+    Ok(found.next().map(File::from))
 }

@@ -1,7 +1,10 @@
 //! Containers of runc, dumped while they run, ended, and restored.
 
-use anyhow::ensure;
-use crux_tests::{Cgroups, Lab, Runc, Setup, Table, differences, reach};
+use anyhow::{Context as _, bail, ensure};
+use crux_tests::{Cgroups, Lab, Runc, Setup, Table, differences, reach, terminals};
+use rustix::process::{getpid, set_child_subreaper};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
 
 const AUTO: [&str; 2] = ["--external", "auto"];
 
@@ -88,6 +91,39 @@ fn root_runc_bundle_with_tasks() {
         ensure!(output.stdout.ends_with(b"again\n"), "{output:?}");
         drop(cgroups);
         assert_eq!(Table::own()?, host, "something is left on the host");
+        Ok(())
+    });
+}
+
+/// On a terminal, which whoever asked for it holds before and after.
+#[test]
+fn root_runc_bundle_on_a_terminal_is_handed_over_again() {
+    Lab::test(Setup::ROOT, |lab| {
+        set_child_subreaper(Some(getpid()))?;
+        let (socket, images) = (lab.path("console"), lab.path("images"));
+        let listener = UnixListener::bind(&socket)?;
+        // It connects while this waits: the backlog of the listener is long enough.
+        let container = Runc::on_a_terminal(lab, &socket)?;
+        let master = terminals::receive(&listener)?.context("a terminal")?;
+        let (host, before) = (Table::own()?, Table::of(container.pid)?);
+        lab.programs
+            .dump_tasks(container.pid, &images, &AUTO)?
+            .success("crux-dump")?;
+        drop((master, container));
+        let cgroups = Cgroups::again(&before, &host)?;
+        let option = format!("--console-socket={}", socket.display());
+        let options = [&AUTO[..], &[&option]].concat();
+        let restored = lab.programs.restore_tasks(&images, &options)?;
+        let Some(mut master) = terminals::receive(&listener)? else {
+            bail!("nothing came: {}", restored.finish()?.stderr);
+        };
+        master.write_all(b"echo a$((40+2)); exit\n")?;
+        let output = restored.finish()?.success("crux-restore")?;
+        let mut said = [0; 4096];
+        let count = master.read(&mut said)?;
+        let said = String::from_utf8_lossy(&said[..count]).into_owned();
+        ensure!(said.contains("a42\r\n"), "{said:?} {output:?}");
+        drop(cgroups);
         Ok(())
     });
 }

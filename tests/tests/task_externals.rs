@@ -2,12 +2,10 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use crux_tests::mounting::{self, Depth};
+use crux_tests::terminals;
 use crux_tests::{Lab, Output, Running, Setup, keep_to_streams, patience};
-use rustix::io::IoSliceMut;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::mem::MaybeUninit;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -171,7 +169,7 @@ fn root_a_terminal_whose_master_was_outside_is_handed_over_at_a_socket() {
         let listener = UnixListener::bind(&socket)?;
         let option = format!("--console-socket={}", socket.display());
         let restored = restore(lab, &root, &[&option])?;
-        let Some(mut master) = receive(&listener)? else {
+        let Some(mut master) = terminals::receive(&listener)? else {
             bail!("nothing came: {}", restored.finish()?.stderr);
         };
         master.write_all(b"word\n")?;
@@ -187,18 +185,4 @@ fn root_a_terminal_whose_master_was_outside_is_handed_over_at_a_socket() {
         ensure!(restored.finish()?.code().is_some());
         Ok(())
     });
-}
-
-fn receive(listener: &UnixListener) -> Result<Option<File>> {
-    let (stream, _) = listener.accept()?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut name = [0; 256];
-    let mut parts = [IoSliceMut::new(&mut name)];
-    recvmsg(&stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut found = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
-        _ => None,
-    });
-    Ok(found.next().map(File::from))
 }
