@@ -324,14 +324,6 @@ impl Collector<'_> {
         }
     }
 
-    fn note_terminals(&mut self, target: &Target, found: &[Seen]) -> Result<(), FilesError> {
-        let holder = |number| outside::holder(&self.holders, target, number);
-        let (places, names) = (self.mounts, &mut self.names);
-        let obstacles = &mut *self.obstacles;
-        self.terminals
-            .note(target, found, holder, places, names, obstacles)
-    }
-
     fn context(
         &mut self,
         target: &Target,

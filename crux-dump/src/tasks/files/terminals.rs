@@ -3,9 +3,9 @@
 //! Kind: effect. A terminal is told apart by its devpts and its number in it. Data that nobody has read cannot be
 //! looked at without taking it away: it is counted.
 
-use super::outside::{Holder, Names};
+use super::outside::{Holder, Names, holder};
 use super::pipes::duplicate;
-use super::{FilesError, Seen};
+use super::{Collector, FilesError, Seen};
 use crate::sys::terminal::{self as sys, Told};
 use crate::tasks::proc_text::{Stat, Status, odd, read};
 use crate::tasks::{Part, Places, Target, TaskCause, TaskObstacle};
@@ -328,6 +328,21 @@ impl Terminals {
         let found = all.find(|it| leader.is_some_and(|leader| leader.process == it.leader));
         let found = found.map(|it| it.terminal);
         Ok(found.filter(|it| Some(self.all[it.at()].number) == number(makedev(major, low))))
+    }
+}
+
+impl Collector<'_> {
+    /// Takes note of the terminals that a process has open.
+    pub(super) fn note_terminals(
+        &mut self,
+        target: &Target,
+        found: &[Seen],
+    ) -> Result<(), FilesError> {
+        let holder = |number| holder(&self.holders, target, number);
+        let (places, names) = (self.mounts, &mut self.names);
+        let obstacles = &mut *self.obstacles;
+        self.terminals
+            .note(target, found, holder, places, names, obstacles)
     }
 }
 
