@@ -35,6 +35,17 @@ fn root_a_parent_that_waits_for_vfork_is_refused_with_its_child() {
 }
 
 #[test]
+fn root_what_cannot_be_known_of_sockets_is_refused() {
+    let words = [
+        "an answer waits",
+        "a packet socket with a membership (PACKET_ADD_MEMBERSHIP)",
+        "waiting to be accepted in which data waits already",
+        "\"/tmp/before\", which was renamed to \"/tmp/after\" since",
+    ];
+    scenario_is_refused("refused-sockets", &words);
+}
+
+#[test]
 fn root_processes_that_share_memory_are_refused() {
     scenario_is_refused(
         "memory-of-two",

@@ -90,6 +90,7 @@ const SCENARIOS: &[Scenario] = &[
     ("unix-settings", sockets::settings),
     ("netlink", netlink::netlink),
     ("packet", netlink::packet),
+    ("refused-sockets", netlink::refused),
     ("syslog", syslog::daemon),
     ("unix-streams", named::streams),
     ("unix-datagrams", named::datagrams),

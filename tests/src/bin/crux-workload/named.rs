@@ -23,7 +23,7 @@ fn named(kind: SockType, path: &str) -> OwnedFd {
     made
 }
 
-fn listener(path: &str) -> OwnedFd {
+pub(crate) fn listener(path: &str) -> OwnedFd {
     let made = named(SockType::Stream, path);
     listen(&made, Backlog::new(5).expect("a backlog")).expect("listen");
     made
@@ -37,7 +37,7 @@ fn address(path: &str) -> UnixAddr {
     }
 }
 
-fn connected(path: &str) -> OwnedFd {
+pub(crate) fn connected(path: &str) -> OwnedFd {
     let made = new(SockType::Stream);
     connect(made.as_raw_fd(), &address(path)).expect("connect");
     made

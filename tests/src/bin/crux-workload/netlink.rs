@@ -3,7 +3,7 @@
 //! Kind: effect.
 
 use super::sockets::NOW;
-use super::{Verify, same, sys};
+use super::{Verify, named, same, sys};
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recv, send,
@@ -25,13 +25,19 @@ fn new(protocol: SockProtocol) -> OwnedFd {
     made.expect("socket(AF_NETLINK)")
 }
 
-/// `RTM_GETLINK`, and whether something was answered.
-fn asks(route: &OwnedFd) -> bool {
+/// `RTM_GETLINK`.
+fn get_links() -> Vec<u8> {
     let mut request = vec![0_u8; 32];
     request[0] = 32;
     request[4] = 18;
     // `NLM_F_REQUEST|NLM_F_DUMP`.
     request[6..8].copy_from_slice(&0x301_u16.to_le_bytes());
+    request
+}
+
+/// Whether something is answered.
+fn asks(route: &OwnedFd) -> bool {
+    let request = get_links();
     let mut buffer = vec![0; 32 << 10];
     let sent = send(route.as_raw_fd(), &request, NOW);
     let heard = sent.and_then(|_| recv(route.as_raw_fd(), &mut buffer, NOW));
@@ -92,5 +98,25 @@ pub(crate) fn packet() -> Verify {
         sys::option(&number, libc::SOL_PACKET, 8, &mut value);
         wrong.extend(same("PACKET_AUXDATA", value, [1, 0, 0, 0]));
         wrong
+    })
+}
+
+/// Sockets of which each has something that cannot be dumped.
+pub(crate) fn refused() -> Verify {
+    let route = new(SockProtocol::NetlinkRoute);
+    let request = get_links();
+    send(route.as_raw_fd(), &request, NOW).expect("send");
+    let packet = sys::packet_socket(0x0800_u16.to_be(), 1);
+    // `struct packet_mreq`: device, `PACKET_MR_PROMISC`.
+    let membership = [1, 1, 0, 0];
+    sys::set_words(&packet, libc::SOL_PACKET, 1, &membership).expect("PACKET_ADD_MEMBERSHIP");
+    let listens = named::listener("/tmp/listens");
+    let client = named::connected("/tmp/listens");
+    super::sockets::tell(&client, "early");
+    let renamed = named::listener("/tmp/before");
+    std::fs::rename("/tmp/before", "/tmp/after").expect("rename");
+    Box::new(move || {
+        let _ = (&route, &packet, &listens, &client, &renamed);
+        Vec::new()
     })
 }

@@ -50,10 +50,14 @@ pub(crate) fn pairs() -> Verify {
     // The other way round as well.
     tell(&stream.1, "back");
     let (ours, theirs) = pair(SockType::Stream);
-    sys::child(|| {
+    // Made by one who has nothing of it any more.
+    let (inherited, other) = pair(SockType::Stream);
+    sys::child(move || {
+        let _kept = &other;
         loop {
-            let words = hear(&theirs, MsgFlags::empty());
-            tell(&theirs, &words.to_uppercase());
+            let words = hear(&theirs, MsgFlags::empty()).to_uppercase();
+            let maker = getsockopt(&inherited, sockopt::PeerCredentials).map_or(0, |it| it.pid());
+            tell(&theirs, &format!("{words} of {maker}"));
         }
     });
     Box::new(move || {
@@ -70,7 +74,7 @@ pub(crate) fn pairs() -> Verify {
         fill(&stream.0, &packets.0, &datagrams.0);
         tell(&ours, "child");
         let heard = hear(&ours, MsgFlags::empty());
-        wrong.extend(same("the child", heard, "CHILD".into()));
+        wrong.extend(same("the child", heard, "CHILD of 1".into()));
         wrong
     })
 }

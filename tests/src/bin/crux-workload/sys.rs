@@ -417,6 +417,21 @@ pub(crate) fn wait_for_usr1(mut job: impl FnMut()) -> i32 {
     }
 }
 
+/// setsockopt(2) with a structure of numbers.
+pub(crate) fn set_words(
+    socket: &impl std::os::fd::AsRawFd,
+    level: i32,
+    name: i32,
+    value: &[u32],
+) -> Result<(), Error> {
+    let (fd, length) = (socket.as_raw_fd(), size_of_val(value) as libc::socklen_t);
+    // SAFETY: the kernel reads as many bytes, which live until the call returns.
+    match unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), length) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
+}
+
 /// setsockopt(2) with a number.
 pub(crate) fn set_option(
     socket: &impl std::os::fd::AsRawFd,

@@ -4,7 +4,9 @@
 
 use super::components::Components;
 use crate::tasks::compile::lineage::Lineage;
-use crux_image::tasks::{FileIndex, OpenTarget, PipeIndex, ProcessIndex, SocketIndex, Tasks};
+use crux_image::tasks::{
+    FileIndex, OpenTarget, PipeIndex, ProcessIndex, SocketIndex, SocketState, Tasks,
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// What is made by one call, or several that belong together: all its descriptions have one opener.
@@ -94,6 +96,27 @@ fn watching(
     by_process
 }
 
+/// The process that made sockets that have no names, all in its own network namespace.
+fn made_by(tasks: &Tasks, component: &[SocketIndex]) -> Option<ProcessIndex> {
+    let mut pids = BTreeSet::new();
+    for index in component {
+        let SocketState::Unix(unix) = &tasks.sockets[index.at()].state else {
+            return None;
+        };
+        match (&unix.name, &unix.peer_credentials) {
+            (None, Some(maker)) => pids.insert(maker.pid),
+            _ => return None,
+        };
+    }
+    let pid = pids.pop_first().filter(|_| pids.is_empty())?;
+    let mut all = tasks.processes.iter();
+    let at = all.position(|process| process.first_pid() == pid)?;
+    let of = |index: &SocketIndex| tasks.sockets[index.at()].net_namespace;
+    let here = tasks.processes[at].net_namespace;
+    let same = component.iter().all(|index| of(index) == here);
+    same.then_some(at.into())
+}
+
 impl Openers {
     pub(in crate::tasks::compile) fn new(tasks: &Tasks, lineage: &Lineage) -> Self {
         let components = Components::new(tasks);
@@ -111,6 +134,15 @@ impl Openers {
             let table = table.map(|table| &tasks.descriptor_tables[table.at()]);
             for descriptor in table.into_iter().flat_map(|table| &table.descriptors) {
                 note(objects[descriptor.file.at()], at.into());
+            }
+        }
+        // `SO_PEERCRED` says who had them made; who inherited them need not have anything of them any more.
+        for component in components.all() {
+            let opener = found.get_mut(&Object::Sockets(component[0]));
+            if let (Some(opener), Some(maker)) = (opener, made_by(tasks, &component))
+                && lineage.ancestor(*opener, maker) == maker
+            {
+                *opener = maker;
             }
         }
         // Who sends a descriptor has it.
