@@ -2,8 +2,9 @@
 //!
 //! Kind: effect. A descriptor that is on its way is looked at through the copy that this process got of it.
 
+use super::seen::directories;
 use super::sockets::SocketError;
-use super::{Collector, FilesError, Seen, directories, netlink, own, see, unix};
+use super::{Collector, FilesError, Seen, netlink, own, see, unix};
 use crate::tasks::{Part, Target, TaskCause, TaskObstacle};
 use crux_image::tasks::{
     FileIndex, FsIndex, Socket, SocketCredentials, SocketFamily, SocketIndex, SocketState,

@@ -17,6 +17,7 @@ mod outside;
 mod paths;
 mod pipes;
 mod queue;
+mod seen;
 mod sockets;
 mod sys;
 mod terminals;
@@ -36,16 +37,12 @@ use crux_image::tasks::{
     FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex,
     RemovedWorking, Socket, Terminal,
 };
-use crux_mount::sys::{SysError, kind_of};
-use fdinfo::FdInfo;
+use crux_mount::sys::SysError;
 use outside::Names;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, openat, readlinkat, statat};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use seen::{Seen, identity, list, open, read_info, see};
 use sockets::Sockets;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
 use terminals::Terminals;
 
 /// Why open files could not be read.
@@ -184,16 +181,6 @@ pub fn capture(
     Ok(collector.files)
 }
 
-/// A descriptor as /proc shows it.
-struct Seen {
-    number: u32,
-    info: FdInfo,
-    /// All that fdinfo says.
-    text: Vec<u8>,
-    stat: Stat,
-    path: Vec<u8>,
-}
-
 /// What tells descriptions apart cheaply; kcmp(2) has the last word.
 type Key = (u64, u64, u32, Vec<u8>);
 
@@ -243,68 +230,6 @@ fn this() -> Result<Target, SysError> {
         parent: None,
         zombie: false,
     })
-}
-
-fn list(target: &Target) -> Result<Vec<Seen>, SysError> {
-    let (links, infos) = directories(target)?;
-    let mut found = Vec::new();
-    let entries = rustix::fs::Dir::read_from(&links);
-    let failed = |call: &'static str| move |errno| SysError::new(call, errno);
-    for entry in entries.map_err(failed("getdents(\"fd\")"))? {
-        let entry = entry.map_err(failed("getdents(\"fd\")"))?;
-        let name = entry.file_name();
-        let Some(number) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        found.push(see((&links, &infos), number)?);
-    }
-    found.sort_unstable_by_key(|seen| seen.number);
-    Ok(found)
-}
-
-/// `fd` and `fdinfo` of a process.
-fn directories(target: &Target) -> Result<(OwnedFd, OwnedFd), SysError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |name: &str| {
-        let opened = openat(target.directory.as_fd(), name, flags, Mode::empty());
-        opened.map_err(|errno| SysError::new(format!("openat({name:?})"), errno))
-    };
-    Ok((open("fd")?, open("fdinfo")?))
-}
-
-fn see((links, infos): (&OwnedFd, &OwnedFd), number: u32) -> Result<Seen, SysError> {
-    let failed = |call: &'static str| move |errno| SysError::new(call, errno);
-    let (name, flags) = (number.to_string(), OFlags::RDONLY | OFlags::CLOEXEC);
-    let info = openat(infos, &name, flags, Mode::empty());
-    let mut text = Vec::new();
-    let read = File::from(info.map_err(failed("openat(\"fdinfo\")"))?).read_to_end(&mut text);
-    let info = read.ok().and_then(|_| FdInfo::parse(&text));
-    let path = readlinkat(links, &name, Vec::new()).map_err(failed("readlinkat(\"fd\")"))?;
-    Ok(Seen {
-        number,
-        info: info.ok_or(SysError::new("read(\"fdinfo\")", Errno::IO))?,
-        text,
-        stat: statat(links, &name, AtFlags::empty()).map_err(failed("fstatat(\"fd\")"))?,
-        path: path.into_bytes(),
-    })
-}
-
-impl Seen {
-    fn kind(&self) -> Option<FileKind> {
-        let rdev = self.stat.st_rdev;
-        let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
-        kind_of(self.stat.st_mode, (major, minor))
-    }
-
-    /// The end of a pipe without a name; a named one has a path.
-    fn pipe_end(&self) -> Option<PipeEnd> {
-        match (self.path.starts_with(b"pipe:["), self.info.access) {
-            (false, _) => None,
-            // Opened again for both, it is of both; as a place, of none.
-            (true, FileAccess::Write | FileAccess::ReadWrite) => Some(PipeEnd::Write),
-            (true, FileAccess::Read | FileAccess::Path) => Some(PipeEnd::Read),
-        }
-    }
 }
 
 impl Collector<'_> {
@@ -518,33 +443,4 @@ fn nothing(seen: &Seen, kind: FileKind) -> OpenTarget {
         kind,
         described: seen.path.clone(),
     }
-}
-
-fn identity(seen: &Seen) -> ((u32, u32), u64) {
-    let device = seen.stat.st_dev;
-    let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
-    (numbers, seen.stat.st_ino)
-}
-
-/// `/proc/PID/fdinfo/N`, as it is now.
-fn read_info(target: &Target, number: u32) -> Result<Vec<u8>, SysError> {
-    let name = format!("fdinfo/{number}");
-    let mut text = Vec::new();
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let opened = openat(target.directory.as_fd(), &name, flags, Mode::empty());
-    let opened = opened.map_err(|errno| SysError::new(format!("openat({name:?})"), errno))?;
-    File::from(opened).read_to_end(&mut text).map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        SysError::new(format!("read({name:?})"), errno)
-    })?;
-    Ok(text)
-}
-
-fn open(target: &Target, seen: &Seen) -> Result<File, SysError> {
-    let name = format!("fd/{}", seen.number);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let opened = openat(target.directory.as_fd(), &name, flags, Mode::empty());
-    opened
-        .map(File::from)
-        .map_err(|errno| SysError::new(format!("openat({name:?})"), errno))
 }

@@ -4,7 +4,7 @@
 //! somebody is too slow; an answer that waits is an obstacle, for nobody would give it again.
 
 use super::sockets::{Found, SocketError, obstacle};
-use crate::sys;
+use super::sys;
 use crux_image::tasks::{NetlinkSocket, PacketSocket};
 use rustix::io::Errno;
 use std::os::fd::AsFd as _;

@@ -8,7 +8,7 @@
 //! RACE: to see what is behind the first message its peek offset is moved (`SO_PEEK_OFF`) and put back. If the
 //! dumper dies in between, a task that itself looks without taking sees later messages first.
 
-use crate::sys::{self, Peeked};
+use super::sys::{self, Peeked};
 use crux_image::tasks::{SO_PEEK_OFF, SOL_SOCKET, SocketKind};
 use crux_mount::sys::SysError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

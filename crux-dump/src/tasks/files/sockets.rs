@@ -6,8 +6,8 @@
 
 use super::diag::{self, UnixFacts};
 use super::queue::{self, Waiting};
+use super::sys;
 use super::{FilesError, Seen, unix};
-use crate::sys;
 use crate::tasks::users::Ids;
 use crate::tasks::{Target, TaskCause};
 use crux_image::tasks::{

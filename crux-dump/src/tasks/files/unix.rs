@@ -4,7 +4,7 @@
 
 use super::queue::path_of;
 use super::sockets::{Found, SocketError, Sockets, obstacle};
-use crate::sys;
+use super::sys;
 use crate::tasks::Places;
 use crux_image::path::{Escaped, RelPath};
 use crux_image::tasks::{
