@@ -73,7 +73,7 @@ pub struct Files {
     /// By [`FsIndex`].
     pub fs: Vec<FsContext>,
     /// By [`SocketIndex`](crux_image::tasks::SocketIndex). Their pids, ids and namespaces are still as the dumper sees
-    /// them ([`Numbers`]).
+    /// them (`Numbers`).
     pub sockets: Vec<Socket>,
     /// The network namespace of each, by inode number.
     pub socket_namespaces: Vec<u64>,
