@@ -446,3 +446,19 @@ fn gone(device: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// Connections of TCP are named with both ends and their state.
+#[test]
+fn root_connections_of_tcp_are_refused_by_name() {
+    Lab::test(Setup::ROOT, |lab| {
+        let container = start(lab, "connected")?;
+        let pid = container.pid.as_raw().unsigned_abs();
+        let options = ["--external", "auto"];
+        let output = lab.programs.dump_tasks(pid, &images(lab), &options)?;
+        ensure!(output.code() == Some(3), "{output:?}");
+        for said in ["(established)", "to 127.0.0.1:7004", "nobody has accepted"] {
+            ensure!(output.stderr.contains(said), "{}", output.stderr);
+        }
+        Ok(())
+    });
+}

@@ -81,6 +81,8 @@ survive! {
     root_stopped_processes_stay_stopped "stopped";
     root_children_of_vfork_are_awaited "vfork";
     root_identity_survives "identity";
+    root_datagrams_of_ip_survive "datagrams";
+    root_listening_sockets_of_ip_survive "listening";
     root_semaphores_survive "semaphores";
     root_message_queues_survive "message-queues";
     root_segments_survive "segments";

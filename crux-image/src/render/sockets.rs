@@ -5,7 +5,7 @@
 use super::words;
 use crate::path::Escaped;
 use crate::tasks::{
-    KnownOption, Socket, SocketIndex, SocketState, Tasks, UnixConnection, UnixSocket,
+    InetSocket, KnownOption, Socket, SocketIndex, SocketState, Tasks, UnixConnection, UnixSocket,
 };
 
 pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
@@ -18,6 +18,7 @@ pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
             ", protocol {}, port {}, groups {:?}",
             socket.protocol, it.port, it.groups
         ),
+        SocketState::Inet(it) => of_inet(it),
         SocketState::Packet(it) => format!(
             ", protocol {:#06x}, device {}",
             u16::from_be(it.protocol),
@@ -29,6 +30,20 @@ pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
         index.0,
         options(socket)
     )
+}
+
+fn of_inet(inet: &InetSocket) -> String {
+    let mut text = String::new();
+    if !inet.own.is_empty() {
+        text += &format!(", at {}", InetSocket::shown(&inet.own));
+    }
+    if !inet.peer.is_empty() {
+        text += &format!(", to {}", InetSocket::shown(&inet.peer));
+    }
+    match inet.backlog {
+        Some(backlog) => text + &format!(", listens for {backlog}"),
+        None => text,
+    }
 }
 
 fn of_unix(unix: &UnixSocket) -> String {

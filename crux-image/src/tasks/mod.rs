@@ -14,6 +14,7 @@ mod check;
 mod counters;
 mod epoll;
 mod files;
+mod inet_socket;
 mod inotify;
 mod ipc;
 mod memory;
@@ -39,6 +40,7 @@ pub use files::{
     Descriptor, DescriptorTable, FileAccess, FileFlags, FileOwner, FsContext, Location, OpenFile,
     OpenTarget, OwnerKind, Pipe, PipeEnd,
 };
+pub use inet_socket::InetSocket;
 pub use inotify::Watch;
 pub use ipc::{
     Adjustment, IpcContents, IpcLimits, IpcObject, Message, MessageQueue, Segment, Semaphore,

@@ -3,7 +3,7 @@
 //! Kind: pure. A socket that nobody has a descriptor of is recorded as well where others need it:
 //! one that is on its way in a message, or whose peer it is.
 
-use super::{NetNsIndex, NetlinkSocket, PacketSocket, UnixSocket};
+use super::{InetSocket, NetNsIndex, NetlinkSocket, PacketSocket, UnixSocket};
 use serde::{Deserialize, Serialize};
 
 /// A socket.
@@ -64,6 +64,8 @@ pub enum SocketState {
     Netlink(NetlinkSocket),
     /// packet(7).
     Packet(PacketSocket),
+    /// ip(7) and ipv6(7).
+    Inet(InetSocket),
 }
 
 impl SocketFamily {

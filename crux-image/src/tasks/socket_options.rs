@@ -68,6 +68,33 @@ const fn packet(name: u16, shown: &'static str) -> KnownOption {
     }
 }
 
+/// Of IPv4 and of IPv6.
+const fn internet(level: u16, name: u16, shown: &'static str, usual: i32) -> KnownOption {
+    KnownOption {
+        level,
+        ..only(SocketFamily::Inet, number(name, shown, usual))
+    }
+}
+
+const fn ip(name: u16, shown: &'static str, usual: i32) -> KnownOption {
+    internet(0, name, shown, usual)
+}
+
+const fn ipv6(name: u16, shown: &'static str, usual: i32) -> KnownOption {
+    KnownOption {
+        level: 41,
+        ..only(SocketFamily::Inet6, number(name, shown, usual))
+    }
+}
+
+const fn tcp(name: u16, shown: &'static str, usual: i32) -> KnownOption {
+    internet(6, name, shown, usual)
+}
+
+const fn udp(name: u16, shown: &'static str) -> KnownOption {
+    internet(17, name, shown, 0)
+}
+
 const fn only(family: SocketFamily, option: KnownOption) -> KnownOption {
     KnownOption {
         family: Some(family),
@@ -135,6 +162,70 @@ pub const SOCKET_OPTIONS: &[KnownOption] = &[
     packet(17, "PACKET_TIMESTAMP"),
     packet(20, "PACKET_QDISC_BYPASS"),
     packet(23, "PACKET_IGNORE_OUTGOING"),
+    internet(SOL_SOCKET, 62, "SO_BINDTOIFINDEX", 0),
+    internet(SOL_SOCKET, 60, "SO_ZEROCOPY", 0),
+    ip(1, "IP_TOS", 0),
+    ip(2, "IP_TTL", 64),
+    ip(6, "IP_RECVOPTS", 0),
+    ip(7, "IP_RETOPTS", 0),
+    ip(8, "IP_PKTINFO", 0),
+    ip(10, "IP_MTU_DISCOVER", 1),
+    ip(11, "IP_RECVERR", 0),
+    ip(12, "IP_RECVTTL", 0),
+    ip(13, "IP_RECVTOS", 0),
+    ip(15, "IP_FREEBIND", 0),
+    ip(19, "IP_TRANSPARENT", 0),
+    ip(20, "IP_RECVORIGDSTADDR", 0),
+    ip(21, "IP_MINTTL", 0),
+    ip(23, "IP_CHECKSUM", 0),
+    ip(24, "IP_BIND_ADDRESS_NO_PORT", 0),
+    ip(25, "IP_RECVFRAGSIZE", 0),
+    ip(33, "IP_MULTICAST_TTL", 1),
+    ip(34, "IP_MULTICAST_LOOP", 1),
+    ip(49, "IP_MULTICAST_ALL", 1),
+    ip(51, "IP_LOCAL_PORT_RANGE", 0),
+    ipv6(16, "IPV6_UNICAST_HOPS", 64),
+    ipv6(18, "IPV6_MULTICAST_HOPS", 1),
+    ipv6(19, "IPV6_MULTICAST_LOOP", 1),
+    ipv6(23, "IPV6_MTU_DISCOVER", 1),
+    ipv6(25, "IPV6_RECVERR", 0),
+    ipv6(26, "IPV6_V6ONLY", 0),
+    ipv6(29, "IPV6_MULTICAST_ALL", 1),
+    ipv6(49, "IPV6_RECVPKTINFO", 0),
+    ipv6(51, "IPV6_RECVHOPLIMIT", 0),
+    ipv6(62, "IPV6_DONTFRAG", 0),
+    ipv6(66, "IPV6_RECVTCLASS", 0),
+    ipv6(67, "IPV6_TCLASS", 0),
+    ipv6(73, "IPV6_MINHOPCOUNT", 0),
+    ipv6(74, "IPV6_RECVORIGDSTADDR", 0),
+    ipv6(75, "IPV6_TRANSPARENT", 0),
+    ipv6(78, "IPV6_FREEBIND", 0),
+    tcp(1, "TCP_NODELAY", 0),
+    tcp(3, "TCP_CORK", 0),
+    tcp(4, "TCP_KEEPIDLE", 7200),
+    tcp(5, "TCP_KEEPINTVL", 75),
+    tcp(6, "TCP_KEEPCNT", 9),
+    tcp(7, "TCP_SYNCNT", 6),
+    tcp(8, "TCP_LINGER2", 60),
+    tcp(9, "TCP_DEFER_ACCEPT", 0),
+    tcp(10, "TCP_WINDOW_CLAMP", 0),
+    KnownOption {
+        length: 16,
+        usual: None,
+        ..tcp(13, "TCP_CONGESTION", 0)
+    },
+    tcp(18, "TCP_USER_TIMEOUT", 0),
+    tcp(23, "TCP_FASTOPEN", 0),
+    tcp(25, "TCP_NOTSENT_LOWAT", 0),
+    tcp(27, "TCP_SAVE_SYN", 0),
+    tcp(30, "TCP_FASTOPEN_CONNECT", 0),
+    tcp(34, "TCP_FASTOPEN_NO_COOKIE", 0),
+    tcp(36, "TCP_INQ", 0),
+    udp(100, "UDP_ENCAP"),
+    udp(101, "UDP_NO_CHECK6_TX"),
+    udp(102, "UDP_NO_CHECK6_RX"),
+    udp(103, "UDP_SEGMENT"),
+    udp(104, "UDP_GRO"),
     bytes(SO_ATTACH_FILTER, "SO_ATTACH_FILTER", FILTER_LIMIT * 8),
     number(44, "SO_LOCK_FILTER", 0),
 ];
@@ -161,7 +252,9 @@ impl KnownOption {
 
     /// Whether sockets of this family have it.
     pub fn is_for(&self, family: SocketFamily) -> bool {
-        self.family.is_none_or(|it| it == family)
+        let six = family == SocketFamily::Inet6;
+        self.family
+            .is_none_or(|it| it == family || six && it == SocketFamily::Inet)
     }
 
     /// Whether a new socket has this value.

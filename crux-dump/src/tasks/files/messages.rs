@@ -4,7 +4,7 @@
 
 use super::seen::directories;
 use super::sockets::SocketError;
-use super::{Collector, FilesError, Seen, netlink, own, see, unix};
+use super::{Collector, FilesError, Seen, inet, netlink, own, see, unix};
 use crate::tasks::{Part, Target, TaskCause, TaskObstacle};
 use crux_image::tasks::{
     FileIndex, FsIndex, Socket, SocketCredentials, SocketFamily, SocketIndex, SocketState,
@@ -64,7 +64,10 @@ impl Collector<'_> {
                     let state = netlink::packet(&self.sockets.found[at]);
                     self.settle(index, state.map(SocketState::Packet))?
                 }
-                SocketFamily::Inet | SocketFamily::Inet6 => None,
+                SocketFamily::Inet | SocketFamily::Inet6 => {
+                    let state = inet::record(&self.sockets.found[at]);
+                    self.settle(index, state.map(SocketState::Inet))?
+                }
             };
             let Some(state) = state else { continue };
             let found = &mut self.sockets.found[at];

@@ -10,6 +10,7 @@ mod diag;
 mod directories;
 mod epoll;
 mod fdinfo;
+mod inet;
 mod inotify;
 mod messages;
 mod netlink;

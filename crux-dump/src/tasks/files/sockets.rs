@@ -143,9 +143,6 @@ impl Sockets {
         let Some(kind) = SocketKind::from_number(number(socket, SO_TYPE)?) else {
             return Ok(None);
         };
-        if matches!(family, SocketFamily::Inet | SocketFamily::Inet6) {
-            return Ok(None);
-        }
         let protocol = number(socket, SO_PROTOCOL)? as u16;
         let queue = match family {
             SocketFamily::Unix => queue::look(socket, kind)?,

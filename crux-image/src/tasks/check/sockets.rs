@@ -6,8 +6,8 @@ use super::files::location;
 use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
 use crate::mounts::Mounts;
 use crate::tasks::{
-    KnownOption, NetlinkSocket, OpenTarget, Socket, SocketFamily, SocketIndex, SocketKind,
-    SocketState, Tasks, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
+    InetSocket, KnownOption, NetlinkSocket, OpenTarget, Socket, SocketFamily, SocketIndex,
+    SocketKind, SocketState, Tasks, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
 };
 
 use std::collections::HashSet;
@@ -74,11 +74,34 @@ fn check_socket(
             belongs(socket.family == family && kinds.contains(&socket.kind) && number)?;
             check_netlink(netlink)
         }
+        SocketState::Inet(inet) => {
+            let length = match socket.family {
+                SocketFamily::Inet => 16,
+                SocketFamily::Inet6 => 28,
+                _ => return Err(TasksRule::SocketKind),
+            };
+            let tcp = (socket.kind, socket.protocol) == (SocketKind::Stream, 6);
+            let udp = socket.kind == SocketKind::Datagram && matches!(socket.protocol, 17 | 136);
+            belongs(tcp || udp && inet.backlog.is_none())?;
+            check_inet(socket.family, length, inet)
+        }
         SocketState::Packet(packet) => {
             let kinds = [SocketKind::Datagram, SocketKind::Raw];
             belongs(socket.family == SocketFamily::Packet && kinds.contains(&socket.kind))?;
             value("number of a device", packet.device.into(), i32::MAX as u64)
         }
+    }
+}
+
+/// Addresses are of the socket's own family.
+fn check_inet(family: SocketFamily, length: usize, inet: &InetSocket) -> Result<(), TasksRule> {
+    let good = |address: &[u8]| {
+        address.is_empty()
+            || address.len() == length && address.starts_with(&family.number().to_le_bytes())
+    };
+    match good(&inet.own) && good(&inet.peer) {
+        true => Ok(()),
+        false => Err(TasksRule::Length("an address of a socket")),
     }
 }
 

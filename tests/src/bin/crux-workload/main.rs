@@ -9,6 +9,7 @@ mod epoll;
 mod events;
 mod files;
 mod identity;
+mod inet;
 mod inotify;
 mod ipc;
 mod memory;
@@ -75,6 +76,9 @@ const SCENARIOS: &[Scenario] = &[
     ("terminals", terminals::pairs),
     ("controlling-terminal", terminals::controlling),
     ("identity", identity::kept),
+    ("datagrams", inet::datagrams),
+    ("listening", inet::listening),
+    ("connected", inet::connected),
     ("namespaces", namespaces::of_single_processes),
     ("time-namespace", namespaces::time),
     ("semaphores", ipc::semaphores),

@@ -8,6 +8,7 @@ mod counters;
 mod directories;
 mod epoll;
 mod fifos;
+mod inet;
 mod late;
 mod memory;
 mod names;

@@ -40,6 +40,7 @@ impl Compiler<'_> {
                     SocketState::Unix(_) => {}
                     SocketState::Netlink(netlink) => self.netlink_socket(at, index, netlink),
                     SocketState::Packet(packet) => self.packet_socket(at, index, packet),
+                    SocketState::Inet(inet) => self.inet(at, index, inet),
                 }
             }
         }
@@ -81,7 +82,7 @@ impl Compiler<'_> {
         let number = self.numbers.socket(index);
         let socket = &tasks.sockets[index.at()];
         // Packets come from the moment on at which they are bound.
-        if !matches!(socket.state, SocketState::Packet(_)) {
+        if !matches!(socket.state, SocketState::Packet(_) | SocketState::Inet(_)) {
             self.set_options(at, number, socket);
         }
         let mut files = tasks.files.iter();
