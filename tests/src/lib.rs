@@ -12,6 +12,7 @@ mod container;
 mod debian;
 mod lab;
 mod lingering;
+pub mod looks;
 mod lxc;
 pub mod mounting;
 mod patience;

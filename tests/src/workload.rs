@@ -2,6 +2,7 @@
 //!
 //! Kind: effect.
 
+use crate::looks::{changes, looks};
 use crate::{Container, Lab, Output, Program, Running, Site, Spec};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,44 @@ pub fn ask(container: &mut Container) -> Result<()> {
     let said = container.hear()?;
     ensure!(said == "ok", "the workload said {said:?}");
     Ok(())
+}
+
+/// Dumped and restored while it is stopped: nothing of it looks different, and it goes on.
+pub fn looks_the_same(lab: &Lab, container: Container) -> Result<()> {
+    dump(lab, &container, &["--leave-stopped"])?;
+    let before = looks(container.pid.as_raw().unsigned_abs())?;
+    drop(container);
+    let pidfile = lab.path("pid");
+    let root = format!("--root={}", lab.path("root").display());
+    let name = format!("--pidfile={}", pidfile.display());
+    let options = ["--external=auto", &root, "--leave-stopped", &name];
+    let mut restored = lab.programs.restore_tasks(&images(lab), &options)?;
+    // Written when they are let go.
+    let pid = loop {
+        let text = std::fs::read_to_string(&pidfile).unwrap_or_default();
+        if let Some(number) = text.strip_suffix('\n') {
+            break number.parse()?;
+        }
+        if restored.ended()?.is_some() {
+            bail!("crux-restore: {:?}", restored.finish()?);
+        }
+        std::thread::yield_now();
+    };
+    let changes = changes(&before, &looks(pid)?);
+    let end = Ended(pid);
+    ensure!(changes.is_empty(), "{}", changes.join("\n"));
+    drop(end);
+    Ok(())
+}
+
+/// Ends the first process of a container when it is dropped.
+struct Ended(u32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0 as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
 }
 
 /// Left running by a first dump, ended by a second, and restored: it notices nothing.

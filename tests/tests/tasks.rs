@@ -37,6 +37,23 @@ fn root_waits_keep_their_length_through_many_dumps() {
     });
 }
 
+/// No filter, no descriptor, no mapping, no signal and no setting is other than it was, of any task.
+#[test]
+fn root_restored_tasks_look_as_they_did() {
+    let wrong: Vec<String> = SCENARIOS
+        .iter()
+        .filter_map(|scenario| {
+            let outcome = Lab::run(Setup::ROOT, |lab| {
+                let container = start(lab, scenario)?;
+                workload::looks_the_same(lab, container).map(|()| Vec::new())
+            });
+            let error = outcome.err()?;
+            Some(format!("{scenario}: {error:#}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 macro_rules! survive {
     ($($name:ident $scenario:literal;)*) => {
         $(#[test]

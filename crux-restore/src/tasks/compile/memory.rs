@@ -538,7 +538,8 @@ fn flags(area: &Area) -> i32 {
         Sharing::Shared => libc::MAP_SHARED,
     };
     if area.flags.grows_down {
-        flags |= libc::MAP_GROWSDOWN | libc::MAP_STACK;
+        // Not MAP_STACK: newer kernels give such memory no huge pages.
+        flags |= libc::MAP_GROWSDOWN;
     }
     if area.flags.no_reserve {
         flags |= libc::MAP_NORESERVE;
