@@ -14,7 +14,9 @@ use std::path::Path;
 pub type Looks = BTreeMap<String, String>;
 
 /// Lines of `status` that need not stay.
-const COUNTS: [&str; 25] = [
+const COUNTS: [&str; 26] = [
+    // Who is let go by a tracer is on his way for a moment.
+    "State",
     "Tgid",
     "Ngid",
     "Pid",
@@ -57,14 +59,13 @@ const FILES: [&str; 11] = [
     "setgroups",
 ];
 /// Lines of `fdinfo`, likewise.
-const FDINFO: [&str; 8] = [
+const FDINFO: [&str; 7] = [
     "pos",
     "flags",
     "eventfd-count",
     "sigmask",
     "clockid",
-    "settime flags",
-    "inotify",
+    "settime",
     "it_interval",
 ];
 
@@ -84,10 +85,9 @@ fn process(pid: u32, looks: &mut Looks) -> Result<()> {
     let own = innermost(&status);
     let mut note = |what: String, text: String| looks.insert(format!("{own} {what}"), text);
     if status.contains("State:\tZ") {
-        note(
-            "zombie".into(),
-            fs::read_to_string(format!("{place}/stat"))?,
-        );
+        let stat = fs::read_to_string(format!("{place}/stat"))?;
+        let status = stat.split_whitespace().next_back().unwrap_or_default();
+        note("zombie".into(), status.to_owned());
         return Ok(());
     }
     for name in FILES {
