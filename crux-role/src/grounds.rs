@@ -52,11 +52,13 @@ impl Grounds {
     /// What to do about `missing`, of all that the executable may need: words after a semicolon.
     pub fn advice(&self, missing: &[Need], all: &[Need]) -> String {
         let missing = missing.iter().map(|need| need.capability);
-        let out_of_bounds: Vec<_> = missing
+        let mut out_of_bounds: Vec<_> = missing
             .clone()
             .filter(|capability| !self.bounding.contains(capability))
             .map(|capability| capability.to_string())
             .collect();
+        let mut named = HashSet::new();
+        out_of_bounds.retain(|name| named.insert(name.clone()));
         let program = self.program.display();
         let has_them = missing.clone().all(|it| self.file.contains(&it));
         if !out_of_bounds.is_empty() {

@@ -18,13 +18,13 @@ pub(crate) struct Executable {
 
 /// All of them.
 pub(crate) fn all() -> [Executable; 3] {
-    let with = |name, lists: [&[crux_role::Capability]; 2]| Executable {
+    let with = |name, lists: [&[crux_role::Capability]; 4]| Executable {
         name,
         capabilities: Some(crux_role::file_capabilities(lists)),
     };
     [
-        with("crux-dump", [dump::COLLECTOR, dump::ENCODER]),
-        with("crux-restore", [restore::BUILDER, restore::FORKER]),
+        with("crux-dump", dump::INSTALLED),
+        with("crux-restore", restore::INSTALLED),
         Executable {
             name: "crux-image",
             capabilities: None,

@@ -6,8 +6,8 @@ use super::DumpError;
 use crux_role::{Capability, Need, lacking};
 
 use Capability::{
-    CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_IPC_OWNER, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
-    CAP_SYS_PTRACE,
+    CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_IPC_OWNER, CAP_KILL,
+    CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
 };
 
 const ENTERING: [Need; 2] = [
@@ -46,6 +46,14 @@ const NETWORKS: [Need; 2] = [
         "see whether the container's network namespace filters packets",
     ),
 ];
+/// What single tasks ask for; who lacks it reads so in the step that fails.
+const TASKS: [Need; 2] = [
+    Need::for_work(
+        CAP_CHECKPOINT_RESTORE,
+        "open what tasks have mapped that has no name",
+    ),
+    Need::for_work(CAP_KILL, "end tasks of other users"),
+];
 /// Done without, and less well.
 const BETTER: [Need; 1] = [Need::for_more(
     CAP_FOWNER,
@@ -54,7 +62,9 @@ const BETTER: [Need; 1] = [Need::for_more(
 
 /// All that any target may ask for.
 pub fn all() -> Vec<Need> {
-    let lists: [&[Need]; 6] = [&ENTERING, &PROCESSES, &FILES, &IPC, &NETWORKS, &BETTER];
+    let lists: [&[Need]; 7] = [
+        &ENTERING, &PROCESSES, &FILES, &IPC, &NETWORKS, &TASKS, &BETTER,
+    ];
     lists.concat()
 }
 

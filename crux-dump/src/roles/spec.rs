@@ -36,6 +36,8 @@ pub const READER: &[Capability] = &[CAP_SYS_ADMIN, CAP_SYS_PTRACE];
 pub const ENCODER: &[Capability] = &[];
 /// What the supervisor keeps once the others are there.
 pub const SUPERVISOR: &[Capability] = &[];
+/// What the executable is given where it is installed.
+pub const INSTALLED: [&[Capability]; 4] = [COLLECTOR, TRACER, READER, ENCODER];
 /// The same where root has named a directory that others own, in which an image has to get its
 /// name, or to go.
 pub const SUPERVISOR_ABROAD: &[Capability] = &[CAP_DAC_OVERRIDE];

@@ -78,6 +78,8 @@ pub const ALL: &[Capability] = &[
 pub const BROKER: &[Capability] = &[];
 /// What the tracer keeps.
 pub const TRACER: &[Capability] = &[CAP_SYS_PTRACE, CAP_DAC_OVERRIDE];
+/// What the executable is given where it is installed.
+pub const INSTALLED: [&[Capability]; 4] = [PLANNER, BUILDER, FORKER, TRACER];
 /// Those of them that open files of others; an operator who is not root opens with
 /// nothing but permissions of his own.
 pub const FILES: &[Capability] = &[CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN, CAP_FSETID];

@@ -64,9 +64,8 @@ fn line<'a>(status: &'a str, name: &str) -> &'a str {
 #[test]
 fn root_a_member_of_group_crux_dumps_and_restores_and_nobody_else_does() {
     Lab::test(Setup::ROOT, |lab| {
-        let dump = installed(lab, &lab.programs.dump, &[dump::COLLECTOR, dump::ENCODER])?;
-        let both = [restore::BUILDER, restore::FORKER];
-        let restore = installed(lab, &lab.programs.restore, &both)?;
+        let dump = installed(lab, &lab.programs.dump, &dump::INSTALLED)?;
+        let restore = installed(lab, &lab.programs.restore, &restore::INSTALLED)?;
         let images = home(lab)?.join("images");
         let images = images.to_string_lossy();
         let container = vivid::start(lab)?;

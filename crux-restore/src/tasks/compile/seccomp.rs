@@ -175,6 +175,9 @@ mod tests {
             address: 0x7000,
             bytes: vec![0x90, 0x0f, 0x05, 0xc3],
         });
+        for area in &mut space.areas {
+            area.protection.write = true;
+        }
         let mut thread = tasks.processes[0].threads[0].clone();
         thread.seccomp = SeccompState::Filters(SeccompIndex(0));
         thread.credentials.no_new_privs = nnp;
