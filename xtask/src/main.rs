@@ -10,6 +10,7 @@ mod demo;
 mod executables;
 mod fuzz;
 mod install;
+mod libraries;
 mod packages;
 mod test;
 mod tidy;

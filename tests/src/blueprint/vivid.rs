@@ -3,7 +3,7 @@
 //! Kind: effect. Five of its 21 mounts are slaves of peer groups of the host.
 
 use super::{CAREFUL, CAREFUL_RO};
-use crate::container::{Container, Site, Spec};
+use crate::container::{Container, Program, Site, Spec};
 use crate::lab::Lab;
 use crate::mounting::{self, Depth, Kind};
 use crate::table::Table;
@@ -45,9 +45,19 @@ pub fn root(lab: &Lab) -> PathBuf {
 
 /// Makes the host's mounts, and the container. The lab has to share its mounts.
 pub fn start(lab: &Lab) -> Result<Container> {
+    start_with(lab, Program::Cat, || Ok(()))
+}
+
+/// The same, with another program in it; `inside` runs before that does.
+pub fn start_with(
+    lab: &Lab,
+    program: Program,
+    inside: impl FnOnce() -> Result<()>,
+) -> Result<Container> {
     make_host_side(lab).context("failed to make the host side")?;
-    let spec = Spec::new(lab.root("lxc/u1/rootfs")?);
-    Container::start(lab, &spec, |site| build(lab, site), || Ok(()))
+    let mut spec = Spec::new(lab.root("lxc/u1/rootfs")?);
+    spec.program = program;
+    Container::start(lab, &spec, |site| build(lab, site), inside)
 }
 
 fn make_host_side(lab: &Lab) -> Result<()> {

@@ -211,19 +211,8 @@ fn add_modules(tree: &mut Archive, directory: &Path) -> Result<()> {
 
 /// The libraries that these programs load, and what loads them.
 fn libraries(tree: &mut Archive, programs: &[PathBuf]) -> Result<()> {
-    let mut command = Command::new("ldd");
-    command.args(programs);
-    // It fails if one is a script or static, and goes on.
-    let answer = command.output().context("failed to start ldd")?;
-    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
-    let missing = text.lines().find(|line| line.contains("not found"));
-    if let Some(line) = missing {
-        bail!("ldd: {}", line.trim());
-    }
-    let words = text.lines().filter(|line| line.starts_with('\t'));
-    let paths = words.filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    for path in paths {
-        copy(tree, Path::new(path))?;
+    for path in crate::libraries::of(programs)? {
+        copy(tree, &path)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! that it is told; anything else is a complaint. It ends with its input.
 
 mod crowd;
+mod demo;
 mod epoll;
 mod events;
 mod files;
@@ -107,6 +108,9 @@ const SCENARIOS: &[Scenario] = &[
 
 fn main() {
     let name = std::env::args().nth(1).unwrap_or_default();
+    if let Some(file) = std::env::args().nth(2) {
+        demo::part(&name, &file);
+    }
     let Some((_, set_up)) = SCENARIOS.iter().find(|(known, _)| *known == name) else {
         println!("there is no scenario {name:?}");
         std::process::exit(2);
