@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the demo makes a container, which needs root: `sudo -E cargo xtask demo`");
     }
-    ensure_installed(&DEMO)?;
+    ensure_installed(DEMO)?;
     let programs = Programs::beneath(&build(Profile::Debug)?)?;
     Lab::with_programs(Setup::ROOT, programs, |lab| show(lab).map(|()| Vec::new()))?;
     Ok(())
