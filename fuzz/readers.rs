@@ -14,10 +14,13 @@ use crux_image::mounts::Mounts;
 use crux_image::render;
 use crux_image::tasks::Tasks;
 use crux_mount::mountinfo;
+use crux_restore::cli::Options;
+use crux_restore::roles::plan_here;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::{Cursor, Write as _};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// What is done with bytes.
 #[allow(dead_code)]
@@ -25,7 +28,7 @@ pub(crate) type Reader = fn(&[u8]);
 
 /// All of them, by name.
 #[allow(dead_code)]
-pub(crate) const TARGETS: [(&str, Reader); 7] = [
+pub(crate) const TARGETS: [(&str, Reader); 8] = [
     ("member", member),
     ("inventory", inventory),
     ("mounts", mounts),
@@ -33,6 +36,7 @@ pub(crate) const TARGETS: [(&str, Reader); 7] = [
     ("contents", contents),
     ("mountinfo", mountinfo),
     ("planner", planner),
+    ("compiler", compiler),
 ];
 
 /// The header of a member: what parses is what was written.
@@ -112,7 +116,12 @@ pub(crate) fn mountinfo(bytes: &[u8]) {
 
 /// The planner's whole job on an image: see [`image`].
 pub(crate) fn planner(bytes: &[u8]) {
-    let _ = crux_restore::roles::plan_here(image(bytes));
+    let _ = plan_here(&Options::for_image(Path::new("image")), image(bytes));
+}
+
+/// The same with tasks, whose record this is, in a container with these mounts.
+pub(crate) fn compiler(bytes: &[u8]) {
+    let _ = plan_here(&Options::for_tasks(Path::new("image")), tasks_image(bytes));
 }
 
 /// Bytes of data that the contents index can speak of.
@@ -162,17 +171,34 @@ pub(crate) fn image(bytes: &[u8]) -> Members {
     let (length, rest) = bytes.split_first_chunk::<2>().unwrap_or((&[0; 2], bytes));
     let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
     let (frames, mounts) = rest.split_at(length);
-    let sum = checksum(&[mounts]);
-    let header = Header::new(MemberKind::Mounts, mounts.len() as u64, sum);
-    let files = [
-        (
-            MemberKind::Mounts,
-            Some(sum),
-            [&header.to_bytes()[..], mounts].concat(),
-        ),
+    whole_image(vec![
+        record(MemberKind::Mounts, mounts),
         (MemberKind::ContentsIndex, None, index(frames)),
         (MemberKind::ContentsData, None, vec![0; DATA]),
-    ];
+    ])
+}
+
+/// The same with a record of tasks, and pages.
+pub(crate) fn tasks_image(tasks: &[u8]) -> Members {
+    whole_image(vec![
+        record(MemberKind::Mounts, &VIVID[HEADER_LENGTH..]),
+        record(MemberKind::Tasks, tasks),
+        (MemberKind::Pages, None, vec![0; DATA]),
+    ])
+}
+
+/// A member: its kind, its checksum if it has one, and its bytes.
+type Member = (MemberKind, Option<u32>, Vec<u8>);
+
+fn record(kind: MemberKind, bytes: &[u8]) -> Member {
+    let sum = checksum(&[bytes]);
+    let header = Header::new(kind, bytes.len() as u64, sum);
+    let whole = [&header.to_bytes()[..], bytes].concat();
+    (kind, Some(sum), whole)
+}
+
+/// An image of these members and an inventory that fits.
+fn whole_image(files: Vec<Member>) -> Members {
     let members = files.iter().map(|(kind, checksum, bytes)| MemberEntry {
         kind: kind.number(),
         length: bytes.len() as u64,
@@ -182,11 +208,9 @@ pub(crate) fn image(bytes: &[u8]) -> Members {
         facts: facts(),
         members: members.collect(),
     });
-    let sum = checksum(&[&inventory]);
-    let header = Header::new(MemberKind::Inventory, inventory.len() as u64, sum);
-    let first = [&header.to_bytes()[..], &inventory].concat();
+    let (kind, _, first) = record(MemberKind::Inventory, &inventory);
     let files = files.into_iter().map(|(kind, _, bytes)| (kind, bytes));
-    let all = std::iter::once((MemberKind::Inventory, first)).chain(files);
+    let all = std::iter::once((kind, first)).chain(files);
     Members::from_files(all.map(|(kind, bytes)| (kind, file(&bytes))))
 }
 

@@ -99,6 +99,14 @@ impl Options {
         }
     }
 
+    /// The same with the tasks of the image.
+    pub fn for_tasks(images: &Path) -> Self {
+        Self {
+            mounts_only: false,
+            ..Self::for_image(images)
+        }
+    }
+
     /// Whether standard streams are this program's.
     pub(crate) fn gives_streams(&self) -> bool {
         self.inherit_stdio || !self.detach

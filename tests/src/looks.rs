@@ -165,6 +165,11 @@ fn areas(smaps: &str) -> Vec<(String, String)> {
         match words.as_slice() {
             ["VmFlags:", flags @ ..] => {
                 let flags = flags.iter().filter(|it| !["sd", "um", "uw"].contains(it));
+                // KERNEL: on 6.1, what nobody may touch any more but could be written once is still accounted.
+                let touched = ["rd", "wr", "ex"]
+                    .iter()
+                    .any(|it| flags.clone().any(|flag| flag == it));
+                let flags = flags.filter(|it| touched || **it != "ac");
                 let flags: Vec<&str> = flags.copied().collect();
                 if let Some((_, text)) = areas.last_mut() {
                     text.push_str(&flags.join(" "));

@@ -5,20 +5,24 @@
 
 #[path = "../../fuzz/readers.rs"]
 mod readers;
+#[path = "../../crux-image/tests/it/task_record.rs"]
+mod task_record;
 
 use anyhow::{Result, ensure};
 use crux_image::codec;
 use crux_image::contents::{
     ContentsWriter, Data, Entry, FileEntry, Inline, Metadata, Mode, Name, Node, Timestamp,
 };
+use crux_image::directory::Members;
 use crux_image::member::HEADER_LENGTH;
 use crux_image::mounts::{Contents, Mounts, Origin};
+use crux_image::tasks::{Limit, Tasks};
 use crux_restore::cli::Options;
 use crux_restore::failure::Exit;
 use crux_restore::restore::plan_alone;
 use crux_tests::in_child;
 use nix::sys::resource::{UsageWho, getrusage};
-use readers::{TARGETS, image};
+use readers::{TARGETS, image, tasks_image};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
@@ -101,6 +105,18 @@ fn whole_image(golden: &[u8]) -> Result<Vec<u8>> {
     Ok([&length[..], &frames, &codec::encode(&mounts)].concat())
 }
 
+/// A record of tasks that nothing is in the way of on any machine.
+fn restorable() -> Tasks {
+    let mut tasks = task_record::record();
+    for process in &mut tasks.processes {
+        process.limits.fill(Limit { soft: 0, hard: 0 });
+    }
+    let own = tasks.descriptor_tables[0].clone();
+    tasks.descriptor_tables.push(own);
+    tasks.processes[1].descriptors = Some(1.into());
+    tasks
+}
+
 /// A directory with a file in it.
 fn tree() -> Result<(Vec<u8>, crux_image::contents::Section)> {
     let now = Timestamp {
@@ -156,6 +172,8 @@ fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
             .iter()
             .map(|it| whole_image(it))
             .collect::<Result<_>>()?,
+        "tasks" => vec![codec::encode(&task_record::record())],
+        "compiler" => vec![codec::encode(&restorable())],
         _ => vec![Vec::new(), vec![0; 200]],
     })
 }
@@ -188,13 +206,22 @@ fn every_reader_has_a_fuzz_target() -> Result<()> {
     Ok(())
 }
 
+/// A planner that is fed, and what is made of bytes for it.
+type Fed = (&'static str, fn(&Path) -> Options, fn(&[u8]) -> Members);
+
+/// Without tasks and with.
+const FED: [Fed; 2] = [
+    ("planner", Options::for_image, image),
+    ("compiler", Options::for_tasks, tasks_image),
+];
+
 /// The exit codes of the answers, and how often each was given.
-fn answers(rounds: usize) -> Result<BTreeMap<u8, usize>> {
+fn answers((name, options, image): Fed, rounds: usize) -> Result<BTreeMap<u8, usize>> {
     let options = Options {
         time_limit: Some(20),
-        ..Options::for_image(Path::new("image"))
+        ..options(Path::new("image"))
     };
-    let seeds = seeds("planner")?;
+    let seeds = seeds(name)?;
     for seed in &seeds {
         let planned = plan_alone(&options, &image(seed))?;
         ensure!(planned.is_ok(), "the seed itself: {planned:?}");
@@ -205,7 +232,7 @@ fn answers(rounds: usize) -> Result<BTreeMap<u8, usize>> {
         let at = dice.roll(seeds.len());
         let bytes = dice.mutated(&seeds[at]);
         let answer = plan_alone(&options, &image(&bytes));
-        let answer = answer.map_err(|error| anyhow::anyhow!("image {round}: {error}"))?;
+        let answer = answer.map_err(|error| anyhow::anyhow!("{name}, image {round}: {error}"))?;
         let code = answer.err().map_or(0, |failure| failure.exit as u8);
         *answers.entry(code).or_default() += 1;
     }
@@ -237,18 +264,20 @@ fn the_planner_only_ever_answers() -> Result<()> {
 
 fn only_answers() -> Result<()> {
     // A process of one thread, which makes roles as crux-restore does.
-    let answer = in_child(|| {
-        let answers = answers(3000)?;
-        let count = |exit: u8| answers.get(&exit).copied().unwrap_or(0);
-        // Some images are still whole, and most are not: both ways were taken.
-        ensure!(
-            count(0) > 30 && count(Exit::Image as u8) > 1000,
-            "{answers:?}"
-        );
-        let peak = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
-        ensure!(peak < 64 << 10, "a planner took {peak} KiB: {answers:?}");
-        Ok(format!("{answers:?}, at most {peak} KiB").into_bytes())
-    })?;
-    println!("{}", String::from_utf8_lossy(&answer));
+    for fed in FED {
+        let answer = in_child(|| {
+            let answers = answers(fed, 3000)?;
+            let count = |exit: u8| answers.get(&exit).copied().unwrap_or(0);
+            // Some images are still whole, and most are not: both ways were taken.
+            ensure!(
+                count(0) > 30 && count(Exit::Image as u8) > 1000,
+                "{answers:?}"
+            );
+            let peak = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
+            ensure!(peak < 64 << 10, "a planner took {peak} KiB: {answers:?}");
+            Ok(format!("{answers:?}, at most {peak} KiB").into_bytes())
+        })?;
+        println!("{}", String::from_utf8_lossy(&answer));
+    }
     Ok(())
 }

@@ -30,7 +30,6 @@ use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 /// More than any kernel lets one container have.
 const NAMESPACES: usize = 10_000;
@@ -92,15 +91,14 @@ struct Compilation {
 }
 
 /// The planner's whole job on an image up to the plan, in the calling process, as a restore
-/// with everything granted does it: for who feeds it hostile images. How many steps there are.
-pub fn plan_here(members: Members) -> Result<usize, Failure> {
-    let options = Options::for_image(Path::new("image"));
+/// does it: for who feeds it hostile images. How many steps there are.
+pub fn plan_here(options: &Options, members: Members) -> Result<usize, Failure> {
     let host = host::open_table()?;
     let before = Before {
         machine: machine::observe(),
         grounds: None,
     };
-    match planned(&options, &before, members, Some(host))? {
+    match planned(options, &before, members, Some(host))? {
         Prepared::Task(task, ..) => Ok(task.steps.len()),
         Prepared::Shown(text) => Ok(text.lines().count()),
     }

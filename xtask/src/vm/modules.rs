@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// File systems and sockets that the tests mount, make or ask about.
-const WANTED: [&str; 16] = [
+const WANTED: [&str; 19] = [
     "overlay",
     "fuse",
     "autofs4",
@@ -27,6 +27,9 @@ const WANTED: [&str; 16] = [
     "veth",
     "bridge",
     "dummy",
+    "ifb",
+    "macvlan",
+    "nf_tables",
 ];
 
 /// A module, decompressed.

@@ -43,11 +43,46 @@ const EVERY_CALL: &str =
     "the time: it runs the executables once for each of their calls, and traces them";
 const NO_KERNEL: &str = "the time: it reads images, which is the same on every kernel";
 
-const LACKS: [Lack; 7] = [
+const LACKS: [Lack; 14] = [
     Lack {
-        tests: "tests::lxc ",
+        tests: "tests::lxc",
         since: None,
         what: "the packages of LXC",
+    },
+    Lack {
+        tests: "root_go_survives",
+        since: None,
+        what: "a Go compiler",
+    },
+    Lack {
+        tests: "root_java_survives",
+        since: None,
+        what: "a Java runtime",
+    },
+    Lack {
+        tests: "root_node_survives",
+        since: None,
+        what: "Node.js",
+    },
+    Lack {
+        tests: "root_python_survives",
+        since: None,
+        what: "Python",
+    },
+    Lack {
+        tests: "root_redis_survives",
+        since: None,
+        what: "Python, which talks to Redis",
+    },
+    Lack {
+        tests: "root_counters_of_events_survive",
+        since: Some((6, 5)),
+        what: "whether an eventfd is a semaphore (Linux 6.5)",
+    },
+    Lack {
+        tests: "root_epolls_keep_what_",
+        since: Some((6, 5)),
+        what: "whether an eventfd is a semaphore (Linux 6.5)",
     },
     Lack {
         tests: "root_a_member_of_group_crux_uses_the_package",

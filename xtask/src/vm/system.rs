@@ -19,12 +19,13 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 /// What the tests run, of this machine; busybox has what is not here.
-const TOOLS: [&str; 40] = [
+const TOOLS: [&str; 42] = [
     "sh",
     "awk",
     "bash",
     "cat",
     "chmod",
+    "choom",
     "chroot",
     "cp",
     "cut",
@@ -46,6 +47,7 @@ const TOOLS: [&str; 40] = [
     "readlink",
     "rm",
     "runc",
+    "script",
     "sed",
     "mkfs.ext4",
     "setcap",
