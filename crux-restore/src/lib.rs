@@ -11,6 +11,7 @@ pub mod failure;
 mod files;
 mod grants;
 mod host;
+mod inward;
 mod privilege;
 mod release;
 mod report;

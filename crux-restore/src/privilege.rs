@@ -6,6 +6,7 @@ use crate::capabilities;
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::files::Held;
+use crate::inward::Outer;
 use crate::roles::spec::FILES;
 use crux_mount::sys;
 use crux_role::{Held as Capabilities, close_inherited, lower, without};
@@ -26,26 +27,6 @@ pub(crate) fn prepare(options: &Options, held: &Held) -> Result<Option<Outer>, F
         lower(FILES).or_exit(Exit::Lacking)?;
     }
     Ok(None)
-}
-
-/// Who root of the own user namespace is outside.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Outer {
-    uid: u32,
-    gid: u32,
-}
-
-impl Outer {
-    /// Whether a tmpfs shows this because its owner is root inside: mount tables have
-    /// the ids of the initial user namespace.
-    pub(crate) fn is_shown_as(self, key: &[u8], value: Option<&[u8]>) -> bool {
-        let id = match key {
-            b"uid" => self.uid,
-            b"gid" => self.gid,
-            _ => return false,
-        };
-        value == Some(id.to_string().as_bytes())
-    }
 }
 
 /// Does `work`, which opens what the operator names, with the operator's own permissions.

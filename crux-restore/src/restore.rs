@@ -8,7 +8,8 @@ use crate::cli::Options;
 use crate::console::{Broker, Consoles, socket::Sockets};
 use crate::failure::{Exit, Failure, OrExit};
 use crate::files::Held;
-use crate::privilege::{self, Outer};
+use crate::inward::Outer;
+use crate::privilege;
 use crate::roles::builder::Handed;
 use crate::roles::message::{
     Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Then, Verified, bound,
@@ -46,6 +47,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut seen = seen(Some(Grounds::now()));
     seen.machine.descriptors = held.facts();
     seen.machine.leaves = options.detach;
+    seen.machine.own = outer;
     let sockets = Sockets::connect(options)?;
     let descriptors = host::raise_descriptor_limit();
     let tracer = start_tracer(options, patience)?;
@@ -220,6 +222,7 @@ impl Roles {
         let before = builder::Before {
             grounds: Grounds::now(),
             descriptors,
+            own: outer,
         };
         let forker = match options.mounts_only {
             true => spec::forker(patience),

@@ -7,6 +7,7 @@ use super::directories::{Directories, DirectoryId};
 use super::links::Links;
 use super::node::{make, write};
 use super::subject::{Handle, Length, Subject};
+use crate::inward::Outer;
 use crux_image::contents::{
     Entry, Extent, FileEntry, FormatError, LinkNumber, Metadata, Name, SectionReader,
 };
@@ -16,6 +17,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// A tree that is being made.
 pub(super) struct Builder<'a> {
+    own: Option<Outer>,
     root: BorrowedFd<'a>,
     /// The directory that entries are made in.
     current: OwnedFd,
@@ -46,8 +48,9 @@ fn open_root(root: BorrowedFd<'_>) -> Result<OwnedFd, ContentsError> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>) -> Result<Self, ContentsError> {
+    pub(super) fn new(own: Option<Outer>, root: BorrowedFd<'a>) -> Result<Self, ContentsError> {
         Ok(Self {
+            own,
             root,
             current: open_root(root)?,
             levels: Vec::new(),
@@ -59,7 +62,10 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn run(mut self, tree: &mut SectionReader<'_>) -> Result<(), ContentsError> {
-        while let Some(entry) = tree.next_entry()? {
+        while let Some(mut entry) = tree.next_entry()? {
+            if let Some(own) = self.own {
+                own.entry(&mut entry);
+            }
             match entry {
                 Entry::Extents(extents) => self.fill(tree, &extents)?,
                 Entry::Xattr(xattr) => {

@@ -20,6 +20,7 @@ mod subject;
 
 pub use error::ContentsError;
 
+use crate::inward::Outer;
 use crux_image::contents::{ContentsReader, Section};
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -32,5 +33,15 @@ pub fn apply(
     section: Section,
     reader: &mut ContentsReader<File>,
 ) -> Result<(), ContentsError> {
-    apply::Builder::new(root)?.run(&mut reader.section(section)?)
+    apply_for(None, root, section, reader)
+}
+
+/// The same for who may have no privilege but over a user namespace of his own.
+pub(crate) fn apply_for(
+    own: Option<Outer>,
+    root: BorrowedFd<'_>,
+    section: Section,
+    reader: &mut ContentsReader<File>,
+) -> Result<(), ContentsError> {
+    apply::Builder::new(own, root)?.run(&mut reader.section(section)?)
 }

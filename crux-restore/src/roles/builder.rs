@@ -11,6 +11,7 @@ use crate::contents::{self, ContentsError};
 use crate::failure::{Exit, Failure, OrExit};
 use crate::files::{self, Opened};
 use crate::grants::Wanted;
+use crate::inward::Outer;
 use crate::sources::{self, HostTable, Sources};
 use crate::tasks::wanted::Made;
 use crate::{capabilities, host, privilege};
@@ -30,6 +31,8 @@ pub(crate) struct Before {
     pub(crate) grounds: Grounds,
     /// How many descriptors a process may have.
     pub(crate) descriptors: u64,
+    /// He who restores without privilege.
+    pub(crate) own: Option<Outer>,
 }
 
 /// Everything that the builder does. It ends where the supervisor has gone.
@@ -199,7 +202,9 @@ fn build(
     // A step that fails on the image's contents is the image's fault.
     let mut exit = Exit::Undone;
     let mut fill = |own: &OwnFileSystem, root: BorrowedFd<'_>| match own.contents {
-        Contents::Tree(section) => fill_tree(root, section, contents.as_mut(), &mut exit),
+        Contents::Tree(section) => {
+            fill_tree(root, section, (contents.as_mut(), before.own), &mut exit)
+        }
         Contents::Kernel | Contents::Terminals(_) | Contents::Queues(_) => Ok(()),
     };
     let setup = Setup {
@@ -272,11 +277,11 @@ fn open_contents(
 fn fill_tree(
     root: BorrowedFd<'_>,
     section: Section,
-    reader: Option<&mut ContentsReader>,
+    (reader, own): (Option<&mut ContentsReader>, Option<Outer>),
     exit: &mut Exit,
 ) -> Result<(), String> {
     let reader = reader.ok_or("the image has no contents")?;
-    contents::apply(root, section, reader).map_err(|error| {
+    contents::apply_for(own, root, section, reader).map_err(|error| {
         if let ContentsError::Format(format) = &error
             && !matches!(format, FormatError::Io { .. })
         {

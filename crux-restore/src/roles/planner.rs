@@ -11,7 +11,7 @@ use crate::cli::Options;
 use crate::console;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, EndError, GrantError, Grants, Wanted, misfits};
-use crate::privilege::Outer;
+use crate::inward::Outer;
 use crate::tasks::compile::{Machine, compile};
 use crate::tasks::plan::TaskPlan;
 use crate::tasks::wanted::{self, Granted, Kept, Made};
@@ -248,6 +248,9 @@ fn planned(
     let reader =
         ImageReader::from_members(members, options.images()).map_err(|error| refused(&error))?;
     let mut mounts = reader.mounts().map_err(|error| refused(&error))?;
+    if let Some(own) = before.machine.own {
+        own.mounts(&mut mounts);
+    }
     let tasks = tasks_of(options, &reader, &mounts)?;
     let mut wanted = Vec::new();
     if let Some(tasks) = &tasks {

@@ -139,7 +139,7 @@ fn write_maps(pid: i32, user: &BirthUser) -> Result<(), String> {
         let line = |it: &IdRange| format!("{} {} {}\n", it.inside, it.outside, it.count);
         map.iter().map(line).collect::<String>()
     };
-    let denied = user.groups.as_ref().map(|_| "deny\n".to_owned());
+    let denied = user.denied.then(|| "deny\n".to_owned());
     let files = [
         ("setgroups", denied),
         ("gid_map", Some(lines(&user.gids))),

@@ -10,8 +10,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::capabilities;
 use rustix::time::ClockId;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
 /// `RLIM_NLIMITS`.
 const RESOURCES: u32 = 16;
@@ -29,8 +27,14 @@ pub(crate) fn observe() -> Machine {
         numbers: numbers(),
         descriptors: Held::default().facts(),
         links: links(),
+        groups: groups(),
         ..Machine::default()
     }
+}
+
+fn groups() -> Vec<u32> {
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    groups.into_iter().map(|it| it.as_raw()).collect()
 }
 
 fn oom_score_adj() -> Option<i16> {
@@ -63,8 +67,9 @@ fn vdso() -> Option<Vec<u8>> {
     let number = |text| u64::from_str_radix(text, 16).ok();
     let (start, end) = (number(start)?, number(end)?);
     let mut bytes = vec![0; usize::try_from(end - start).ok()?];
-    let memory = File::open("/proc/self/mem").ok()?;
-    memory.read_exact_at(&mut bytes, start).ok()?;
+    // /proc/self/mem is root's in a process that has its capabilities from its file.
+    let own = crux_trace::Tid::new(std::process::id())?;
+    crux_trace::read_memory(own, start, &mut bytes).ok()?;
     Some(bytes)
 }
 

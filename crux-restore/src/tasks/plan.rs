@@ -69,7 +69,9 @@ pub struct BirthUser {
     pub uids: Vec<IdRange>,
     /// `/proc/PID/gid_map`.
     pub gids: Vec<IdRange>,
-    /// Where setgroups(2) is denied in it: the groups of all its tasks, as the caller has them.
+    /// setgroups(2) is denied in it.
+    pub denied: bool,
+    /// Where it is, and was not before: the groups of all its tasks, as the caller has them.
     pub groups: Option<Vec<u32>>,
 }
 

@@ -2,6 +2,7 @@
 //! anybody at all in a user namespace.
 
 mod check;
+mod rootless;
 
 use anyhow::{Context as _, Result, ensure};
 use crux_dump::roles::spec as dump;

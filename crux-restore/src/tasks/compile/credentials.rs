@@ -40,7 +40,9 @@ impl Compiler<'_> {
         let option = libc::PR_SET_SECUREBITS;
         let loose = wanted.securebits & !LOCKS | KEEP;
         self.prctl(script, &[option as u64, loose.into()]);
-        if !self.denies_groups(process) {
+        if self.machine.own.is_some() {
+            // Refused if they are to be others.
+        } else if !self.denies_groups(process) {
             self.set_groups(script, &wanted.groups);
         } else if wanted.groups != self.first_groups() && self.entered(process).is_none() {
             self.refuse(
@@ -80,7 +82,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn first_groups(&self) -> &[u32] {
+    pub(super) fn first_groups(&self) -> &[u32] {
         let first = self.tasks.processes[0].threads.first();
         first.map_or(&[], |it| &it.credentials.groups)
     }

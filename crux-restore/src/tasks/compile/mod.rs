@@ -42,6 +42,7 @@ mod users;
 
 use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan};
 use crate::grants::DescriptorFacts;
+use crate::inward::Outer;
 use crux_image::mounts::Mounts;
 use crux_image::tasks::{Clocks, Process, ProcessIndex, ProcessState, Tasks, TerminalIndex};
 use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
@@ -75,6 +76,10 @@ pub struct Machine {
     pub leaves: bool,
     /// Terminals for which no pty is made, as something else was granted under these names.
     pub given: BTreeMap<TerminalIndex, String>,
+    /// The supplementary groups of whoever restores.
+    pub groups: Vec<u32>,
+    /// He has no privilege but that over a user namespace of his own.
+    pub(crate) own: Option<Outer>,
     /// What this program was started with.
     pub(crate) descriptors: DescriptorFacts,
     /// The network devices of the caller's namespace, with their indexes.
@@ -172,6 +177,7 @@ impl<'a> Compiler<'a> {
         self.refuse_sharing(at, process);
         self.refuse_taken(at, process);
         self.refuse_score(process);
+        self.refuse_others(process);
         self.birth(at, process);
         if let ProcessState::Zombie(status) = process.state {
             self.end(at, process, status);
@@ -233,7 +239,7 @@ impl<'a> Compiler<'a> {
                     pid: self.tasks.pid_namespaces.first().is_some_and(|ns| ns.own),
                     ..self.new_namespaces(Kind::made_at_birth)
                 },
-                user: users::birth(self.tasks, self.mounts),
+                user: self.birth_user(),
                 before: self.new_namespaces(|kind, tasks| {
                     kind.born(tasks).is_some() && !kind.made_at_birth(tasks)
                 }),

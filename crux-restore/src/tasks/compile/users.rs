@@ -7,13 +7,17 @@
 
 use super::Compiler;
 use super::lineage::is_zombie;
+use crate::inward::Outer;
 use crate::tasks::plan::BirthUser;
-use crux_image::mounts::{IdRange, Mounts, UserNsIndex};
+use crux_image::mounts::{IdRange, UserNsIndex};
 use crux_image::tasks::{Credentials, Process, ProcessIndex, Tasks};
 use crux_script::{Call, ScriptId, arguments};
 
 /// All capabilities: who enters a user namespace has them there.
 pub(super) const EVERYTHING: u64 = (1 << 41) - 1;
+
+/// What an id is where nothing maps it (`/proc/sys/kernel/overflowgid`).
+const NOBODY: u32 = 65534;
 
 /// The one that the first task is born in.
 pub(super) fn born(tasks: &Tasks) -> Option<UserNsIndex> {
@@ -22,22 +26,14 @@ pub(super) fn born(tasks: &Tasks) -> Option<UserNsIndex> {
     (pid.own && pid.user_namespace == Some(user)).then_some(user)
 }
 
-/// How it is made.
-pub(super) fn birth(tasks: &Tasks, mounts: &Mounts) -> Option<BirthUser> {
-    let namespace = born(tasks)?;
-    let record = &mounts.user_namespaces[namespace.at()];
-    let first = tasks.processes.first()?.threads.first()?;
-    let groups = first.credentials.groups.iter();
-    let groups = groups
-        .filter_map(|id| outside(&record.gid_map, *id))
-        .collect();
-    let denied = tasks.without_setgroups.contains(&namespace);
-    Some(BirthUser {
-        namespace,
-        uids: record.uid_map.clone(),
-        gids: record.gid_map.clone(),
-        groups: denied.then_some(groups),
-    })
+/// What an id of the parent is in a namespace.
+fn inside(map: &[IdRange], id: u32) -> u32 {
+    let mut ranges = map.iter();
+    let range = ranges.find(|range| {
+        id.checked_sub(range.outside)
+            .is_some_and(|at| at < range.count)
+    });
+    range.map_or(NOBODY, |range| range.inside + (id - range.outside))
 }
 
 /// What an id of a namespace is in its parent.
@@ -49,6 +45,64 @@ fn outside(map: &[IdRange], id: u32) -> Option<u32> {
 }
 
 impl Compiler<'_> {
+    /// How the first task's is made.
+    pub(super) fn birth_user(&self) -> Option<BirthUser> {
+        let namespace = born(self.tasks)?;
+        let record = &self.mounts.user_namespaces[namespace.at()];
+        let groups = self.first_groups().iter();
+        let groups = groups
+            .filter_map(|id| outside(&record.gid_map, *id))
+            .collect();
+        let denied = self.tasks.without_setgroups.contains(&namespace);
+        let sets = denied && self.machine.own.is_none();
+        Some(BirthUser {
+            namespace,
+            uids: record.uid_map.clone(),
+            gids: record.gid_map.clone(),
+            denied,
+            groups: sets.then_some(groups),
+        })
+    }
+
+    /// What cannot be had without privilege over other users.
+    pub(super) fn refuse_others(&mut self, process: &Process) {
+        if self.machine.own.is_none() {
+            return;
+        }
+        let of = process.user_namespace;
+        let record = of.map(|user| &self.mounts.user_namespaces[user.at()]);
+        let inside = |id: &u32| record.map_or(*id, |it| inside(&it.gid_map, *id));
+        let mut ours: Vec<u32> = self.machine.groups.iter().map(inside).collect();
+        ours.sort_unstable();
+        let all = || process.threads.iter().map(|it| &it.credentials);
+        let other_groups = |it: &Credentials| {
+            let mut groups = it.groups.clone();
+            groups.sort_unstable();
+            groups != ours
+        };
+        let other_user =
+            |it: &Credentials| record.is_none() && (it.uids, it.gids) != ([0; 4], [0; 4]);
+        let foreign = record.is_some_and(|it| !Outer::are_his([&it.uid_map, &it.gid_map]));
+        for (is_so, what) in [
+            (
+                foreign,
+                "its user namespace maps ids that are not his who restores, which needs CAP_SETUID and CAP_SETGID",
+            ),
+            (
+                all().any(other_user),
+                "it is not of root, nor in a user namespace, and its ids need CAP_SETUID and CAP_SETGID",
+            ),
+            (
+                all().any(other_groups),
+                "it has other groups than he who restores, and setting them needs CAP_SETGID",
+            ),
+        ] {
+            if is_so {
+                self.refuse(process, what);
+            }
+        }
+    }
+
     /// The user namespace that a process has to enter, if it is not born in it.
     pub(super) fn entered(&self, process: &Process) -> Option<UserNsIndex> {
         let user = process.user_namespace;
@@ -112,7 +166,7 @@ impl Compiler<'_> {
         let Some(user) = self.entered(process) else {
             return;
         };
-        if self.denies_groups(process) {
+        if self.denies_groups(process) && self.machine.own.is_none() {
             let groups = wanted
                 .groups
                 .iter()
