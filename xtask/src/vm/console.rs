@@ -81,6 +81,7 @@ fn take_in(event: Event, suite: &Suite, report: &mut Report) {
         } => {
             let word = match verdict {
                 Verdict::Passed => "PASS",
+                Verdict::Later => "PASS, the second time,",
                 Verdict::Failed => "FAIL",
                 Verdict::TimedOut => "TIME",
             };

@@ -73,6 +73,8 @@ pub(super) enum Event {
 pub(super) enum Verdict {
     /// Well.
     Passed,
+    /// Not well, and well when it was run again.
+    Later,
     /// Not well.
     Failed,
     /// It was killed after its time.
