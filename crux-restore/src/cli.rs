@@ -51,6 +51,10 @@ pub struct Options {
     /// all, the console at SOCKET and the others at SOCKET.tty1 and so on.
     #[arg(long, value_name = "[NAME=]SOCKET", value_parser = way, conflicts_with = "mounts_only")]
     pub console_broker: Vec<Way>,
+    /// Let tasks be in the cgroup PATH of every hierarchy and in those beneath it, which are made
+    /// where they are missing. "--external auto" grants all that the image names.
+    #[arg(long, value_name = "PATH", conflicts_with = "mounts_only")]
+    pub cgroup: Vec<PathBuf>,
     /// Make the mount at TARGET a slave of the peer group of the host's mount at SOURCE.
     #[arg(long, value_name = "SOURCE:TARGET", value_parser = slave_mount_map)]
     pub slave_mount_map: Vec<SlaveMountMap>,
@@ -89,6 +93,7 @@ impl Options {
             inherit_stdio: false,
             console_socket: Vec::new(),
             console_broker: Vec::new(),
+            cgroup: Vec::new(),
             slave_mount_map: Vec::new(),
             pin: None,
             dry_run: false,
@@ -110,6 +115,17 @@ impl Options {
     /// Whether standard streams are this program's.
     pub(crate) fn gives_streams(&self) -> bool {
         self.inherit_stdio || !self.detach
+    }
+
+    /// Paths of cgroups in which, and beneath which, tasks may be.
+    pub(crate) fn granted_cgroups(&self) -> Vec<Vec<u8>> {
+        match self.external.contains(&External::Auto) {
+            true => vec![b"/".to_vec()],
+            false => {
+                let paths = self.cgroup.iter();
+                paths.map(|it| it.as_os_str().as_bytes().to_vec()).collect()
+            }
+        }
     }
 
     /// The image directory, without which there is a usage error or a check.

@@ -12,10 +12,10 @@ use crate::inward::Outer;
 use crate::privilege;
 use crate::roles::builder::Handed;
 use crate::roles::message::{
-    Answer, Done, FACTS, Image, Planned, Release, Restored, SMALL, TASK, Then, Verified, bound,
-    printable,
+    Answer, Done, FACTS, Image, Placing, Planned, Release, Restored, SMALL, TASK, Then, Verified,
+    bound, printable,
 };
-use crate::roles::{builder, forker, planner, spec, tracer};
+use crate::roles::{builder, cgroups, forker, planner, spec, tracer};
 use crate::tasks::machine;
 use crate::tasks::restore::{Crew, Holdings, Order};
 use crate::{capabilities, host, report, tasks};
@@ -69,9 +69,22 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         broker,
         held,
     };
-    let restored = with_tasks(options, roles, tracer, consoles, holdings);
-    if restored.is_err() {
+    let spec = spec::cgroups(patience).or_exit(Exit::Undone)?;
+    let mut cgroups = start(spec, cgroups::work)?;
+    cgroups.ready().or_exit(Exit::Undone)?;
+    let restored = with_tasks(options, roles, tracer, &mut cgroups, consoles, holdings);
+    if let Err(failure) = restored {
+        // It waits until those who were in them have ended.
+        let undone = tasks::restore::place(&mut cgroups, &Placing::Undo);
+        cgroups.end();
         tasks::restore::reap();
+        return Err(match undone {
+            Ok(()) => failure,
+            Err(left) => Failure::new(
+                Exit::Uncertain,
+                format_args!("{}; {}", failure.message, left.message),
+            ),
+        });
     }
     restored
 }
@@ -116,6 +129,7 @@ fn with_tasks(
     options: &Options,
     mut roles: Roles,
     tracer: Role,
+    cgroups: &mut Role,
     mut consoles: Consoles,
     holdings: Holdings,
 ) -> Result<ExitCode, Failure> {
@@ -125,6 +139,7 @@ fn with_tasks(
     // Before anything is made.
     consoles.open(options, order.kept())?;
     tasks::restore::begin(&mut roles.forker, &mut order)?;
+    order.make_cgroups(cgroups)?;
     let (built, done) = roles.build(task, Some(&order))?;
     let Roles {
         mut planner,
@@ -134,6 +149,7 @@ fn with_tasks(
     builder.end();
     let verified = verify(&mut planner, &built, done)?;
     let crew = Crew {
+        cgroups,
         planner,
         forker,
         tracer,

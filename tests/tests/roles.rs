@@ -37,6 +37,7 @@ fn the_document_lists_the_capabilities_of_each_role() {
         ("forker", spec::FORKER),
         ("tracer", spec::TRACER),
         ("broker", spec::BROKER),
+        ("cgroups", spec::CGROUPS),
     ];
     for (role, list) in lists {
         assert_eq!(document().capabilities(role), names(list), "{role}");

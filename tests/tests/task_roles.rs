@@ -69,9 +69,8 @@ fn sights(restore: &mut Running) -> Result<BTreeMap<String, Sight>> {
             let Ok(sight) = Sight::of(pid) else { continue };
             let settled = match sight.name.as_str() {
                 "crux-forker" => true,
-                "crux-tracer" | "crux-planner" | "crux-builder" | "crux-broker" => {
-                    sight.line("Seccomp") == "2"
-                }
+                "crux-tracer" | "crux-planner" | "crux-builder" | "crux-broker"
+                | "crux-cgroups" => sight.line("Seccomp") == "2",
                 _ => false,
             };
             if settled && !found.contains_key(&sight.name) && kill(pid, Signal::SIGSTOP).is_ok() {
@@ -80,7 +79,7 @@ fn sights(restore: &mut Running) -> Result<BTreeMap<String, Sight>> {
                 found.insert(sight.name, stopped?);
             }
         }
-        if found.len() == 5 {
+        if found.len() == 6 {
             break;
         }
     }
@@ -132,6 +131,7 @@ fn root_each_live_role_of_a_restore_of_tasks_holds_what_the_document_says() {
             ("crux-builder", "builder", mask(restore_spec::BUILDER)),
             ("crux-tracer", "tracer", mask(restore_spec::TRACER)),
             ("crux-broker", "broker", mask(restore_spec::BROKER)),
+            ("crux-cgroups", "cgroups", mask(restore_spec::CGROUPS)),
             ("crux-forker", "forker of tasks", held),
         ] {
             let Some(sight) = seen.get(name) else {

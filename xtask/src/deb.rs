@@ -198,11 +198,11 @@ mod tests {
     fn the_package_gives_what_the_roles_hold_together() {
         let script = postinst();
         let lists = [
-            ("crux-dump", crux_dump::roles::spec::INSTALLED),
-            ("crux-restore", crux_restore::roles::spec::INSTALLED),
+            ("crux-dump", &crux_dump::roles::spec::INSTALLED[..]),
+            ("crux-restore", &crux_restore::roles::spec::INSTALLED[..]),
         ];
         for (name, lists) in lists {
-            let list = crux_role::file_capabilities(lists);
+            let list = crux_role::file_capabilities(lists.iter().copied());
             assert!(
                 script.contains(&format!("setcap {list} /usr/bin/{name}\n")),
                 "{script}"

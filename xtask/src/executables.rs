@@ -18,13 +18,13 @@ pub(crate) struct Executable {
 
 /// All of them.
 pub(crate) fn all() -> [Executable; 3] {
-    let with = |name, lists: [&[crux_role::Capability]; 4]| Executable {
+    let with = |name, lists: &[&[crux_role::Capability]]| Executable {
         name,
-        capabilities: Some(crux_role::file_capabilities(lists)),
+        capabilities: Some(crux_role::file_capabilities(lists.iter().copied())),
     };
     [
-        with("crux-dump", dump::INSTALLED),
-        with("crux-restore", restore::INSTALLED),
+        with("crux-dump", &dump::INSTALLED),
+        with("crux-restore", &restore::INSTALLED),
         Executable {
             name: "crux-image",
             capabilities: None,

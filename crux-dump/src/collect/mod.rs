@@ -5,6 +5,7 @@
 
 mod beyond;
 pub mod capabilities;
+pub(crate) mod cgroups;
 mod contents;
 mod copy;
 mod error;

@@ -67,12 +67,14 @@ fn look(
 }
 
 fn ipc(options: &Options, grounds: &Grounds, channel: &Channel) -> Result<(), ChannelError> {
-    match collect::ipc::read(options.pid()) {
+    let pid = options.pid();
+    let seen = collect::ipc::read(pid).and_then(|it| Ok((it, collect::cgroups::read(pid)?)));
+    match seen {
         Err(error) => refuse(error.advised(grounds), channel),
-        Ok((seen, files)) => {
+        Ok(((ipc, files), cgroups)) => {
             let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
             channel.send(&Answer::Ok(()), &files)?;
-            channel.send(&IpcSight(seen), &[])
+            channel.send(&IpcSight { ipc, cgroups }, &[])
         }
     }
 }

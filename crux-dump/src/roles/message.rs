@@ -4,6 +4,7 @@
 //! receiver sets. An answer is what was asked for, or why there is none.
 
 use crate::collect::DumpError;
+use crate::collect::cgroups::Roots;
 use crate::collect::ipc::SeenIpc;
 use crate::failure::{Exit, Failure, Told};
 use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, SeenQueue, WishCheck};
@@ -177,7 +178,11 @@ pub(crate) struct Facts {
 
 /// From the collector to the tracer: what the ipc namespaces of the tasks hold.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct IpcSight(pub Vec<SeenIpc>);
+pub(crate) struct IpcSight {
+    pub ipc: Vec<SeenIpc>,
+    /// The roots of cgroup namespaces, by inode number.
+    pub cgroups: Vec<(u64, Roots)>,
+}
 
 /// From the encoder: it can be dumped.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

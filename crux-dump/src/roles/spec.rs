@@ -189,6 +189,7 @@ pub fn collector_filter() -> Filter {
                 libc::CLONE_NEWUSER,
                 libc::CLONE_NEWIPC,
                 libc::CLONE_NEWNET,
+                libc::CLONE_NEWCGROUP,
             ]
             .map(word),
         )

@@ -34,8 +34,12 @@ pub(crate) fn work(pid: u32, policy: &Policy, channel: &Channel) -> Result<(), C
                 channel.send(&answer.map_err(Refusal::from), &[])?;
             }
             (Trace::Ipc, Some(_)) => {
-                let (IpcSight(seen), _) = channel.receive(bound(LARGE, 0))?;
-                ipc = Ipc { seen, files };
+                let (IpcSight { ipc: seen, cgroups }, _) = channel.receive(bound(LARGE, 0))?;
+                ipc = Ipc {
+                    seen,
+                    files,
+                    cgroups,
+                };
             }
             (Trace::Filtered, Some(frozen)) => {
                 let unknown = filters.unknown(frozen);

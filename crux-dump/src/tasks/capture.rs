@@ -3,6 +3,7 @@
 //! Kind: effect. Everything that stands in the way is found before it fails.
 
 use super::ask::AskError;
+use super::cgroups;
 use super::files::{self, FilesError};
 use super::freeze::Frozen;
 use super::interview::{Conversation, Told, conversation};
@@ -154,6 +155,9 @@ pub fn capture(
     let seccomp_chains = filters.complete(frozen, &mut processes, &mut obstacles);
     let seccomp_chains =
         seccomp_chains.map_err(|error| CaptureError::Process { pid: first, error })?;
+    cgroups::roots(&mut recorder.namespaces, &ipc.cgroups);
+    cgroups::of_threads(frozen, &processes, &mut obstacles)
+        .map_err(|error| CaptureError::Process { pid: first, error })?;
     let context = ipc::Context {
         targets: &frozen.targets,
         namespaces: &recorder.namespaces,

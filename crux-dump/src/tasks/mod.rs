@@ -7,6 +7,7 @@ mod ask;
 mod attributes;
 mod calls;
 mod capture;
+mod cgroups;
 pub mod files;
 mod freeze;
 mod interview;

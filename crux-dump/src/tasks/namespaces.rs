@@ -232,8 +232,7 @@ impl<'a> Namespaces<'a> {
                 &mut self.cgroup,
                 CgroupNamespace {
                     user_namespace,
-                    // TRUST: where the first process is of those in it is its root, unless it has
-                    // moved deeper since.
+                    // Where the first process is of those in it; the collector knows better.
                     roots: cgroups(target)?,
                 },
             ),
@@ -356,7 +355,7 @@ pub(super) fn cgroups(target: &Target) -> Result<Vec<CgroupMembership>, SysError
 }
 
 /// Lines of `NUMBER:CONTROLLERS:PATH`.
-fn parse_cgroups(text: &[u8]) -> Option<Vec<CgroupMembership>> {
+pub(super) fn parse_cgroups(text: &[u8]) -> Option<Vec<CgroupMembership>> {
     let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     let line = |line: &[u8]| {
         let mut parts = line.splitn(3, |b| *b == b':').skip(1);

@@ -66,7 +66,7 @@ pub struct TimeNamespace {
 }
 
 /// A line of `/proc/PID/cgroup`, as seen from the caller's cgroup namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CgroupMembership {
     /// The controllers of a version 1 hierarchy (or `name=...`); empty for version 2.
     pub controllers: Vec<u8>,

@@ -109,6 +109,7 @@ pub(crate) struct Delivery {
     pub made: Vec<Option<Made>>,
     /// Terminals whose masters are for somebody outside.
     pub kept: Vec<Kept>,
+    pub cgroups: crate::tasks::cgroups::CgroupPlan,
     /// How many proc file systems of the first task's pid namespace the builder needs.
     pub procs: u32,
 }
@@ -125,6 +126,19 @@ pub(crate) struct Begun {
     pub net: bool,
     /// Then its ipc namespace, likewise.
     pub ipc: bool,
+}
+
+/// To the role for cgroups. It answers each.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Placing {
+    /// To make those that are not there.
+    Make(crate::tasks::cgroups::CgroupPlan),
+    /// The first task is there.
+    First(u32),
+    /// All are there: process, and its number.
+    All(Vec<(crux_image::tasks::ProcessIndex, u32)>),
+    /// To remove what it has made.
+    Undo,
 }
 
 /// To the tracer, with a descriptor of /proc; a [`crate::tasks::plan::TaskPlan`] follows.

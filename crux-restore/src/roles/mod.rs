@@ -5,6 +5,7 @@
 //! kernel, `forker` makes COMMAND or the first task, `tracer` follows tasks. The supervisor is `restore`.
 
 pub(crate) mod builder;
+pub(crate) mod cgroups;
 pub(crate) mod forker;
 pub(crate) mod message;
 pub(crate) mod planner;

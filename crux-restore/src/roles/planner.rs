@@ -12,6 +12,7 @@ use crate::console;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, EndError, GrantError, Grants, Wanted, misfits};
 use crate::inward::Outer;
+use crate::tasks::cgroups::{CgroupPlan, ungranted};
 use crate::tasks::compile::{Machine, compile};
 use crate::tasks::plan::TaskPlan;
 use crate::tasks::wanted::{self, Granted, Kept, Made};
@@ -60,7 +61,9 @@ pub(crate) fn work(
             channel.send(&Answer::Ok(Planned::Task), &[])?;
             channel.send(&task, &[])?;
             if let Some(tasks) = &tasks {
-                channel.send(&delivery(tasks, &task.mounts), &[])?;
+                let own = &before.machine.cgroups;
+                let cgroups = CgroupPlan::new(&tasks.tasks, own);
+                channel.send(&delivery(tasks, &task.mounts, cgroups), &[])?;
                 channel.send(&tasks.plan, &[])?;
             }
             let (restored, tables) =
@@ -110,7 +113,7 @@ enum Prepared {
 }
 
 /// What the supervisor is told of a plan.
-fn delivery(compiled: &Compilation, mounts: &Mounts) -> Delivery {
+fn delivery(compiled: &Compilation, mounts: &Mounts, cgroups: CgroupPlan) -> Delivery {
     let Compilation {
         tasks,
         plan,
@@ -130,6 +133,7 @@ fn delivery(compiled: &Compilation, mounts: &Mounts) -> Delivery {
         threads: plan.threads.len() as u64,
         made: made.clone(),
         kept: kept.clone(),
+        cgroups,
         procs: if pid { procs.count() as u32 } else { 0 },
     }
 }
@@ -219,6 +223,14 @@ fn compiled(
         );
         Failure::new(Exit::Lacking, message)
     })?;
+    let own = &before.machine.cgroups;
+    let cgroups = CgroupPlan::new(&tasks, own);
+    let missing = cgroups.missing(&options.granted_cgroups(), own);
+    if !missing.is_empty() {
+        let (images, what) = (options.images().display(), ungranted(&missing));
+        let message = format_args!("restore {images}: {what}");
+        return Err(Failure::new(Exit::Obstacle, message));
+    }
     Ok(Some(Box::new(Compilation {
         tasks,
         plan,

@@ -78,8 +78,10 @@ pub const ALL: &[Capability] = &[
 pub const BROKER: &[Capability] = &[];
 /// What the tracer keeps.
 pub const TRACER: &[Capability] = &[CAP_SYS_PTRACE, CAP_DAC_OVERRIDE];
+/// What the role for cgroups keeps.
+pub const CGROUPS: &[Capability] = &[CAP_DAC_OVERRIDE, Capability::CAP_SYS_NICE];
 /// What the executable is given where it is installed.
-pub const INSTALLED: [&[Capability]; 4] = [PLANNER, BUILDER, FORKER, TRACER];
+pub const INSTALLED: [&[Capability]; 5] = [PLANNER, BUILDER, FORKER, TRACER, CGROUPS];
 /// Those of them that open files of others; an operator who is not root opens with
 /// nothing but permissions of his own.
 pub const FILES: &[Capability] = &[CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN, CAP_FSETID];
@@ -156,6 +158,39 @@ pub(crate) fn broker(patience: Duration) -> Result<Spec, FilterError> {
         files: Files::Unlimited,
         patience,
     })
+}
+
+/// The role for cgroups.
+pub(crate) fn cgroups(patience: Duration) -> Result<Spec, FilterError> {
+    Ok(Spec {
+        name: "cgroups",
+        keep: CGROUPS,
+        bounding: Bounding::Dropped,
+        filter: Some(cgroups_filter().compile()?),
+        stdio: Stdio::Errors,
+        files: Files::Unlimited,
+        patience,
+    })
+}
+
+/// Of the role for cgroups.
+pub fn cgroups_filter() -> Filter {
+    Filter::base()
+        .allow(&[
+            libc::SYS_clock_nanosleep,
+            libc::SYS_fstat,
+            libc::SYS_fstatfs,
+            libc::SYS_lseek,
+            libc::SYS_mkdirat,
+            libc::SYS_openat,
+            libc::SYS_unlinkat,
+        ])
+        .when(
+            libc::SYS_statx,
+            &[Condition::Bits(2, EMPTY_PATH, EMPTY_PATH)],
+        )
+        .when(libc::SYS_statx, &[Condition::Is(1, 0)])
+        .one_of(libc::SYS_fcntl, 1, &[libc::F_DUPFD_CLOEXEC as u32])
 }
 
 /// Of the planner.

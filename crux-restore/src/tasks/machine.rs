@@ -4,7 +4,7 @@
 
 use super::compile::Machine;
 use crate::files::Held;
-use crux_image::tasks::Clocks;
+use crux_image::tasks::{CgroupMembership, Clocks};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::capabilities;
@@ -25,6 +25,7 @@ pub(crate) fn observe() -> Machine {
         clocks: clocks(),
         oom_score_adj: oom_score_adj().unwrap_or(0),
         numbers: numbers(),
+        cgroups: cgroups().unwrap_or_default(),
         descriptors: Held::default().facts(),
         links: links(),
         groups: groups(),
@@ -35,6 +36,22 @@ pub(crate) fn observe() -> Machine {
 fn groups() -> Vec<u32> {
     let groups = rustix::process::getgroups().unwrap_or_default();
     groups.into_iter().map(|it| it.as_raw()).collect()
+}
+
+/// Lines of `NUMBER:CONTROLLERS:PATH`.
+fn cgroups() -> Option<Vec<CgroupMembership>> {
+    let text = std::fs::read("/proc/self/cgroup").ok()?;
+    let lines = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    let line = |line: &[u8]| {
+        let mut parts = line.splitn(3, |byte| *byte == b':').skip(1);
+        Some(CgroupMembership {
+            controllers: parts.next()?.to_vec(),
+            path: parts.next()?.to_vec(),
+        })
+    };
+    lines.map(line).collect()
 }
 
 fn oom_score_adj() -> Option<i16> {

@@ -6,6 +6,7 @@
 //! they had from outside.
 
 pub(crate) mod birth;
+pub(crate) mod cgroups;
 pub mod compile;
 pub(crate) mod machine;
 pub(crate) mod memory;

@@ -7,7 +7,9 @@ use crate::roles::spec::TRACER;
 use crux_image::tasks::{Process, ProcessState, Tasks};
 use crux_role::{Capability, Need};
 
-use Capability::{CAP_SETGID, CAP_SETPCAP, CAP_SETUID, CAP_SYS_PTRACE};
+use Capability::{
+    CAP_DAC_OVERRIDE, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, CAP_SYS_NICE, CAP_SYS_PTRACE,
+};
 
 const GROUPS: Need = Need::for_work(CAP_SETGID, "give tasks their groups");
 const BOUNDS: Need = Need::for_work(CAP_SETPCAP, "give tasks their bounding sets");
@@ -17,8 +19,20 @@ const OTHERS: Need = Need::for_work(
     "finish tasks of other users, and such as hold capabilities",
 );
 
+/// Asked for where a cgroup is: who lacks them reads so in the step that fails.
+const CGROUPS: [Need; 2] = [
+    Need::for_more(
+        CAP_DAC_OVERRIDE,
+        "make cgroups beneath those of other users, and move tasks there",
+    ),
+    Need::for_more(
+        CAP_SYS_NICE,
+        "move tasks of other users into cgroups of processors",
+    ),
+];
+
 /// All that any tasks may ask for.
-pub(crate) const ALL: [Need; 4] = [GROUPS, BOUNDS, USERS, OTHERS];
+pub(crate) const ALL: [Need; 6] = [GROUPS, BOUNDS, USERS, OTHERS, CGROUPS[0], CGROUPS[1]];
 
 /// What these tasks ask for, and is not there.
 pub(crate) fn missing(tasks: &Tasks, machine: &Machine) -> Vec<Need> {
@@ -44,7 +58,8 @@ pub(crate) fn missing(tasks: &Tasks, machine: &Machine) -> Vec<Need> {
     let needed = ALL.into_iter().filter(|need| match need.capability {
         CAP_SETUID => alive().any(other_user),
         CAP_SYS_PTRACE => alive().any(out_of_reach),
-        _ => true,
+        CAP_SETGID | CAP_SETPCAP => true,
+        _ => false,
     });
     needed
         .filter(|need| machine.capabilities & bit(need.capability) == 0)

@@ -12,8 +12,8 @@ use crate::grants;
 use crate::report;
 use crate::roles::builder::{Handed, PROCS};
 use crate::roles::message::{
-    Answer, Begun, Delivery, FACTS, Followed, Linked, Released, SMALL, TASK, Traced, Tracing,
-    Verified, bound,
+    Answer, Begun, Delivery, FACTS, Followed, Linked, Placing, Released, SMALL, TASK, Traced,
+    Tracing, Verified, bound,
 };
 use crate::tasks::wanted::{Kept, Made};
 use crux_image::mounts::{NamespaceIndex, UserNsIndex};
@@ -92,8 +92,31 @@ pub(crate) fn begin(forker: &mut Role, order: &mut Order) -> Result<(), Failure>
     Ok(())
 }
 
+impl Order {
+    /// Before anything is mounted: cgroup file systems of the container may show them.
+    pub(crate) fn make_cgroups(&self, cgroups: &mut Role) -> Result<(), Failure> {
+        match self.moves() {
+            true => place(cgroups, &Placing::Make(self.delivery.cgroups.clone())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether any task is to be elsewhere than its restorer.
+    fn moves(&self) -> bool {
+        !self.delivery.cgroups.cgroups.is_empty()
+    }
+}
+
+/// Has the role for cgroups do something.
+pub(crate) fn place(cgroups: &mut Role, placing: &Placing) -> Result<(), Failure> {
+    cgroups.send(placing, &[]).or_exit(Exit::Undone)?;
+    let answer = cgroups.receive::<Answer<()>>(bound(SMALL, 0));
+    answer.or_exit(Exit::Undone)?.0.map_err(Failure::from)
+}
+
 /// The roles that restore tasks.
-pub(crate) struct Crew {
+pub(crate) struct Crew<'a> {
+    pub(crate) cgroups: &'a mut Role,
     pub(crate) planner: Role,
     pub(crate) forker: Role,
     pub(crate) tracer: Role,
@@ -102,7 +125,7 @@ pub(crate) struct Crew {
 /// From the mounts, which are there, to tasks that run.
 pub(crate) fn run(
     options: &Options,
-    crew: Crew,
+    crew: Crew<'_>,
     order: Order,
     built: Handed,
     mut consoles: Consoles,
@@ -110,6 +133,7 @@ pub(crate) fn run(
     holdings: Holdings,
 ) -> Result<ExitCode, Failure> {
     let Crew {
+        cgroups,
         mut planner,
         mut forker,
         mut tracer,
@@ -119,11 +143,21 @@ pub(crate) fn run(
         built: &built,
         held: consoles.held(),
     };
-    let pid = bring_up(&mut forker, &mut tracer, &order, &surroundings, holdings)?;
+    let pid = bring_up(
+        &mut forker,
+        &mut tracer,
+        cgroups,
+        &order,
+        &surroundings,
+        holdings,
+    )?;
     let (followed, files) = tracer
         .receive::<Answer<Followed>>(bound(FACTS, FILES))
         .or_exit(Exit::Undone)?;
     let followed = followed.map_err(Failure::from)?;
+    if order.moves() {
+        place(cgroups, &Placing::All(followed.processes.clone()))?;
+    }
     let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
     planner.send(&followed, &files).or_exit(Exit::Undone)?;
     let (verified, _) = planner
@@ -143,6 +177,7 @@ const FILES: usize = 1 << 20;
 fn bring_up(
     forker: &mut Role,
     tracer: &mut Role,
+    cgroups: &mut Role,
     order: &Order,
     surroundings: &Surroundings<'_>,
     holdings: Holdings,
@@ -178,6 +213,10 @@ fn bring_up(
         .receive::<Answer<u32>>(bound(SMALL, 0))
         .or_exit(Exit::Undone)?;
     let pid = pid.map_err(Failure::from)?;
+    // What it does from here on counts where it is to count.
+    if order.moves() {
+        place(cgroups, &Placing::First(pid))?;
+    }
     tracer.send(&Traced { pid }, &[]).or_exit(Exit::Undone)?;
     Ok(pid)
 }

@@ -36,7 +36,7 @@ mod settings;
 mod stopped;
 mod taken;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod threads;
 mod users;
 
@@ -44,7 +44,9 @@ use super::plan::{Birth, NewNamespaces, PlannedProcess, PlannedThread, TaskPlan}
 use crate::grants::DescriptorFacts;
 use crate::inward::Outer;
 use crux_image::mounts::Mounts;
-use crux_image::tasks::{Clocks, Process, ProcessIndex, ProcessState, Tasks, TerminalIndex};
+use crux_image::tasks::{
+    CgroupMembership, Clocks, Process, ProcessIndex, ProcessState, Tasks, TerminalIndex,
+};
 use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
 use files::Openers;
 use lineage::Lineage;
@@ -66,6 +68,8 @@ pub struct Machine {
     pub uid: u32,
     /// Likewise.
     pub gid: u32,
+    /// The cgroups of whoever restores.
+    pub cgroups: Vec<CgroupMembership>,
     /// What the clocks say.
     pub clocks: Clocks,
     /// `/proc/PID/oom_score_adj` of whoever restores.

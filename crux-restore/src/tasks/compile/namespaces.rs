@@ -122,6 +122,10 @@ impl Compiler<'_> {
     pub(super) fn join_namespaces(&mut self, at: ProcessIndex, process: &Process) {
         let tasks = self.tasks;
         if at.at() == 0 {
+            if Kind::Cgroup.born(tasks).is_some() {
+                let flags = libc::CLONE_NEWCGROUP;
+                self.call(at, Call::new(libc::SYS_unshare).with(arguments![flags]));
+            }
             self.join_built(at);
             self.names(self.scripts[0], Kind::Uts.born(tasks));
             for kind in Kind::ALL {

@@ -216,7 +216,7 @@ pub(super) fn process(parent: Option<u32>, pid: u32, space: u32) -> Process {
 }
 
 /// A process with a thread, a child with the same memory but for a page, and one that has ended.
-pub(super) fn record() -> Tasks {
+pub(in crate::tasks) fn record() -> Tasks {
     let parent = vec![run(0x7ff0_0000, 4, PageSource::Data(0))];
     let child = vec![
         run(0x7ff0_0000, 1, PageSource::Data(0x4000)),

@@ -76,6 +76,8 @@ const SCENARIOS: &[Scenario] = &[
     ("zombie", tree::zombie),
     ("terminals", terminals::pairs),
     ("controlling-terminal", terminals::controlling),
+    ("cgroups", tree::cgroups),
+    ("cgroup-namespace", tree::cgroup_namespace),
     ("identity", identity::kept),
     ("datagrams", inet::datagrams),
     ("listening", inet::listening),

@@ -107,3 +107,48 @@ pub(crate) fn zombie() -> Verify {
         wrong
     })
 }
+
+/// Where it and a child are in the hierarchies of cgroups, from the first look on.
+pub(crate) fn cgroups() -> Verify {
+    let child = sys::child(|| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let state = move || [where_is("self"), where_is(&child.to_string())];
+    let mut before = None;
+    Box::new(move || {
+        let now = state();
+        let before = before.get_or_insert_with(|| now.clone());
+        same("the cgroups", now, before.clone())
+            .into_iter()
+            .collect()
+    })
+}
+
+fn where_is(process: &str) -> String {
+    let path = format!("/proc/{process}/cgroup");
+    std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
+}
+
+/// The same from within a namespace, which it makes at the first look: where they are is looked at from the second on.
+pub(crate) fn cgroup_namespace() -> Verify {
+    let (mut child, mut before) = (None, None);
+    Box::new(move || {
+        let Some(child) = child else {
+            let flags = nix::sched::CloneFlags::CLONE_NEWCGROUP;
+            nix::sched::unshare(flags).expect("unshare");
+            child = Some(sys::child(|| {
+                loop {
+                    std::thread::park();
+                }
+            }));
+            return Vec::new();
+        };
+        let now = [where_is("self"), where_is(&child.to_string())];
+        let before = before.get_or_insert_with(|| now.clone());
+        same("the cgroups", now, before.clone())
+            .into_iter()
+            .collect()
+    })
+}

@@ -1,0 +1,230 @@
+//! Cgroups: makes those that tasks are to be in, moves tasks there, and removes again what it made.
+//!
+//! Kind: effect. It parses the caller's own mount table and the plan, which it does not trust: it goes nowhere but
+//! beneath the roots of hierarchies, and follows no link.
+
+use super::message::{FACTS, Placing, Refusal, bound};
+use crate::failure::{Exit, Failure};
+use crate::host;
+use crate::tasks::cgroups::CgroupPlan;
+use crux_image::path::Escaped;
+use crux_image::tasks::CgroupMembership;
+use crux_mount::mountinfo::Entry;
+use crux_role::{Channel, ChannelError};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::io::{Errno, read, write};
+use std::time::{Duration, Instant};
+
+/// Everything that it does. It ends where the supervisor has gone.
+pub(crate) fn work(channel: &Channel) -> Result<(), ChannelError> {
+    let mut cgroups = Cgroups::default();
+    loop {
+        let (placing, _) = channel.receive::<Placing>(bound(FACTS, 0))?;
+        let done = match placing {
+            Placing::Make(plan) => cgroups.make(plan),
+            Placing::First(pid) => cgroups.place_first(pid),
+            Placing::All(processes) => cgroups.place_all(&processes),
+            Placing::Undo => cgroups.undo(),
+        };
+        channel.send(&done.map_err(Refusal::from), &[])?;
+    }
+}
+
+#[derive(Default)]
+struct Cgroups {
+    plan: CgroupPlan,
+    /// In the order of the plan.
+    open: Vec<OwnedFd>,
+    /// What was made: in which directory, and the name.
+    made: Vec<(OwnedFd, Vec<u8>)>,
+}
+
+impl Cgroups {
+    fn make(&mut self, plan: CgroupPlan) -> Result<(), Failure> {
+        self.plan = plan;
+        if self.plan.cgroups.is_empty() {
+            return Ok(());
+        }
+        let table = host::own_table()?;
+        for cgroup in self.plan.cgroups.clone() {
+            let opened = self.open_one(&table, &cgroup);
+            match opened {
+                Ok(opened) => self.open.push(opened),
+                Err(failure) => {
+                    self.undo()?;
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_one(&mut self, table: &[Entry], cgroup: &CgroupMembership) -> Result<OwnedFd, Failure> {
+        let shown = Escaped(&cgroup.path);
+        let root = hierarchy(table, &cgroup.controllers)?;
+        let failed = |call: &str, errno: Errno| {
+            let cause = std::io::Error::from(errno);
+            let what = format_args!("make the cgroup \"{shown}\": {call}: {cause}");
+            Failure::new(Exit::Undone, what)
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = |at: &OwnedFd, name: &[u8]| openat(at, name, flags, Mode::empty());
+        let mut here = root;
+        let names = cgroup.path.split(|byte| *byte == b'/');
+        for name in names.filter(|name| !name.is_empty()) {
+            if matches!(name, b"." | b"..") {
+                return Err(failed("openat", Errno::INVAL));
+            }
+            let found = match open(&here, name) {
+                Err(Errno::NOENT) => {
+                    let mode = Mode::from_raw_mode(0o755);
+                    mkdirat(&here, name, mode).map_err(|errno| failed("mkdirat", errno))?;
+                    let above = here.try_clone();
+                    let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
+                    self.made.push((above, name.to_vec()));
+                    open(&here, name).map_err(|errno| failed("openat", errno))?
+                }
+                other => other.map_err(|errno| failed("openat", errno))?,
+            };
+            inherit_processors(&here, &found);
+            here = found;
+        }
+        Ok(here)
+    }
+
+    fn place_first(&self, pid: u32) -> Result<(), Failure> {
+        self.place(&self.plan.first, pid)
+    }
+
+    fn place_all(
+        &self,
+        processes: &[(crux_image::tasks::ProcessIndex, u32)],
+    ) -> Result<(), Failure> {
+        for (process, pid) in processes {
+            let mut planned = self.plan.processes.iter();
+            if let Some((_, cgroups)) = planned.find(|(it, _)| it == process) {
+                self.place(cgroups, *pid)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, cgroups: &[u32], pid: u32) -> Result<(), Failure> {
+        for at in cgroups {
+            let at = *at as usize;
+            let (Some(directory), Some(cgroup)) = (self.open.get(at), self.plan.cgroups.get(at))
+            else {
+                continue;
+            };
+            let written = change(directory, "cgroup.procs", pid.to_string().as_bytes());
+            written.map_err(|errno| {
+                let (shown, cause) = (Escaped(&cgroup.path), std::io::Error::from(errno));
+                let what = format_args!("move task {pid} into the cgroup \"{shown}\": {cause}");
+                Failure::new(Exit::Undone, what)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Those who were in them have ended, but the kernel may not have seen to it yet.
+    fn undo(&mut self) -> Result<(), Failure> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let since = Instant::now();
+        self.open.clear();
+        while let Some((directory, name)) = self.made.last() {
+            match unlinkat(directory, name.as_slice(), AtFlags::REMOVEDIR) {
+                Err(Errno::BUSY) if since.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok(()) | Err(Errno::NOENT) => drop(self.made.pop()),
+                Err(errno) => {
+                    let (shown, cause) = (Escaped(name), std::io::Error::from(errno));
+                    let what = format_args!("remove the cgroup \"{shown}\" again: {cause}");
+                    return Err(Failure::new(Exit::Uncertain, what));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The root of a hierarchy: where the caller has it mounted as a whole.
+fn hierarchy(table: &[Entry], controllers: &[u8]) -> Result<OwnedFd, Failure> {
+    let version_2 = controllers.is_empty();
+    let wanted = controllers.split(|byte| *byte == b',');
+    let has = |entry: &Entry, wanted: &[u8]| {
+        let (key, value) = match wanted.strip_prefix(b"name=") {
+            Some(name) => (&b"name"[..], Some(name)),
+            None => (wanted, None),
+        };
+        let mut options = entry.options.iter();
+        options.any(|it| it.key == key && it.value.as_deref() == value)
+    };
+    let fits = |entry: &&Entry| {
+        entry.root.path == b"/"
+            && match version_2 {
+                true => entry.fs_type == b"cgroup2",
+                false => entry.fs_type == b"cgroup" && wanted.clone().all(|it| has(entry, it)),
+            }
+    };
+    let shown = if version_2 { &b"2"[..] } else { controllers };
+    let shown = Escaped(shown);
+    let entry = table.iter().find(fits).ok_or_else(|| {
+        let what = format_args!(
+            "find the cgroup hierarchy {shown}, in which tasks of the image are: it is not mounted as a whole here"
+        );
+        Failure::new(Exit::Lacking, what)
+    })?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = openat(CWD, entry.mountpoint.as_slice(), flags, Mode::empty());
+    let known = opened.and_then(|opened| {
+        let kind = rustix::fs::fstatfs(&opened)?.f_type as u64;
+        match [CGROUP, CGROUP2].contains(&kind) {
+            true => Ok(opened),
+            false => Err(Errno::NOTDIR),
+        }
+    });
+    known.map_err(|errno| {
+        let cause = std::io::Error::from(errno);
+        let what = format_args!("open the cgroup hierarchy {shown}: {cause}");
+        Failure::new(Exit::Lacking, what)
+    })
+}
+
+/// `CGROUP_SUPER_MAGIC`, `CGROUP2_SUPER_MAGIC`.
+const CGROUP: u64 = 0x27_e0eb;
+const CGROUP2: u64 = 0x6367_7270;
+
+/// KERNEL: a new cgroup of version 1's cpuset has no processors and no memory, and nobody can be in it. Whoever made one may
+/// have left it so. Version 2 has what is above anyway, and does not get here: its `cpuset.effective_cpus` is called otherwise.
+fn inherit_processors(above: &OwnedFd, found: &OwnedFd) {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let is_version_1 = text(found, "cpuset.effective_cpus").is_some();
+        let empty = text(found, name).is_some_and(|it| it.trim_ascii().is_empty());
+        if let Some(above) = text(above, name).filter(|_| is_version_1 && empty) {
+            // If it does not help, whoever is moved there hears of it.
+            let _ = change(found, name, &above);
+        }
+    }
+}
+
+fn text(directory: &OwnedFd, name: &str) -> Option<Vec<u8>> {
+    let mut text = vec![0; 4096];
+    let file = openat(
+        directory,
+        name,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
+    let length = read(&file, &mut text).ok()?;
+    text.truncate(length);
+    Some(text)
+}
+
+fn change(directory: &OwnedFd, name: &str, value: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(directory, name, flags, Mode::empty())?;
+    write(&file, value).map(drop)
+}
