@@ -100,6 +100,7 @@ survive! {
     root_a_removed_program_survives "removed-program";
     root_pipes_that_were_opened_again_survive "reopened-pipes";
     root_memfds_keep_descriptions_and_seals "memfds";
+    root_files_tell_whom_they_told "telling-file";
     root_watches_keep_their_numbers "inotify";
     root_descriptors_of_processes_survive "pidfd";
     root_many_open_files_survive "many-files";

@@ -271,6 +271,8 @@ pub fn tracer_filter() -> Filter {
                 libc::F_GETPIPE_SZ,
                 libc::F_SETPIPE_SZ,
                 libc::F_GET_SEALS,
+                F_GETOWN_EX,
+                F_GETSIG,
             ]
             .map(word),
         )
@@ -327,6 +329,9 @@ const TRACER_IOCTLS: [u32; 16] = [
     0x8004_5440,
     0x5441,
 ];
+/// fcntl(2): who is told of a file's changes, and how.
+const F_GETOWN_EX: i32 = 16;
+const F_GETSIG: i32 = 11;
 /// What fork(3) asks clone(2) for: no thread, no namespace, nothing shared.
 const FORK: u32 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u32;
 const STATMOUNT: libc::c_long = 457;

@@ -15,6 +15,7 @@ mod inotify;
 mod messages;
 mod netlink;
 mod outside;
+mod owners;
 mod paths;
 mod pipes;
 mod queue;
@@ -323,23 +324,20 @@ impl Collector<'_> {
             return Ok(Some(found.into()));
         }
         let before = self.obstacles.len();
+        let failed = |error| FilesError::Process {
+            pid: target.pid,
+            error,
+        };
         let file = OpenFile {
             target: self.target(target, &seen)?,
             access: seen.info.access,
             flags: seen.info.flags,
             position: seen.info.position,
-            owner: None,
+            owner: self.owner(target, &seen).map_err(failed)?,
         };
-        for (bad, what) in [
-            (seen.info.locked, "has a lock, which cannot be dumped yet"),
-            (
-                seen.info.flags.async_io,
-                "sends signals (O_ASYNC), which cannot be dumped yet",
-            ),
-        ] {
-            if bad {
-                self.refuse(target, &seen, TaskCause::Other(what.to_owned()));
-            }
+        if seen.info.locked {
+            let what = "has a lock, which cannot be dumped yet".to_owned();
+            self.refuse(target, &seen, TaskCause::Other(what));
         }
         // With an obstacle nothing will be written; positions stay right all the same.
         self.files.files.push(file);

@@ -17,7 +17,7 @@ struct FileHandle {
 }
 
 /// Opens the file of a handle in the file system of `mount`, as a place (open_by_handle_at(2), `O_PATH`).
-pub(crate) fn open_handle(
+pub(super) fn open_handle(
     mount: BorrowedFd<'_>,
     kind: i32,
     handle: &[u8],
@@ -60,7 +60,7 @@ struct EpollSlot {
 /// Whether descriptor `number` of process `pid` is the file that an epoll of process `holder` has in a slot: the epoll's
 /// descriptor, the number of the target, and which of those that were registered with that number (kcmp(2),
 /// `KCMP_EPOLL_TFD`).
-pub(crate) fn kcmp_epoll(
+pub(super) fn kcmp_epoll(
     pid: u32,
     number: u32,
     holder: u32,
@@ -319,4 +319,28 @@ pub(crate) fn has_urgent(socket: BorrowedFd<'_>) -> bool {
         )
     };
     result > 0
+}
+
+/// Who is told of a file's changes: what the number is (`F_OWNER_*`), and the number (`F_GETOWN_EX`). 0: nobody.
+pub(super) fn owner(file: BorrowedFd<'_>) -> Result<(i32, u32), SysError> {
+    const F_GETOWN_EX: libc::c_int = 16;
+    let mut owner = [0_i32; 2];
+    // SAFETY: the kernel writes a struct of two ints, which live until the call returns.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), F_GETOWN_EX, owner.as_mut_ptr()) };
+    match (result, u32::try_from(owner[1])) {
+        (0, Ok(pid)) => Ok((owner[0], pid)),
+        _ => Err(SysError::new("fcntl(F_GETOWN_EX)", last())),
+    }
+}
+
+/// With which signal; 0: SIGIO (`F_GETSIG`).
+pub(super) fn signal(file: BorrowedFd<'_>) -> Result<u8, SysError> {
+    const F_GETSIG: libc::c_int = 11;
+    // SAFETY: no memory is passed.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), F_GETSIG) };
+    u8::try_from(result).map_err(|_| SysError::new("fcntl(F_GETSIG)", last()))
+}
+
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -232,3 +232,25 @@ pub(crate) fn many() -> Verify {
         bad.take(3).collect()
     })
 }
+
+/// A pipe that tells of what comes by a signal of its own.
+pub(crate) fn telling() -> Verify {
+    let signal = nix::libc::SIGRTMIN() + 3;
+    sys::catch(signal, 0, &[]);
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).expect("pipe2");
+    let (mut read, mut write) = (File::from(read), File::from(write));
+    sys::tell(read.as_raw_fd(), signal);
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_ASYNC | OFlag::O_NONBLOCK)).expect("F_SETFL");
+    Box::new(move || {
+        let count = &sys::CAUGHT[signal as usize];
+        let before = count.load(std::sync::atomic::Ordering::SeqCst);
+        let written = write.write_all(b"x");
+        let mut wrong: Vec<String> = Vec::new();
+        wrong.extend(written.err().map(|error| format!("write: {error}")));
+        let after = count.load(std::sync::atomic::Ordering::SeqCst);
+        wrong.extend(same("signals", after, before + 1));
+        let read = read.read_exact(&mut [0]);
+        wrong.extend(read.err().map(|error| format!("read: {error}")));
+        wrong
+    })
+}

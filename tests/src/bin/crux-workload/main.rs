@@ -55,6 +55,7 @@ const SCENARIOS: &[Scenario] = &[
     ("removed-program", removed::program),
     ("reopened-pipes", files::reopened_pipes),
     ("memfds", files::memfds),
+    ("telling-file", files::telling),
     ("inotify", inotify::watches),
     ("pidfd", inotify::processes),
     ("many-files", files::many),

@@ -505,3 +505,13 @@ pub(crate) fn packet_socket(protocol: u16, device: i32) -> std::os::fd::OwnedFd 
     assert_eq!(done, 0, "bind: {}", Error::last_os_error());
     own(number)
 }
+
+/// This process hears of what happens to a file, by a signal.
+pub(crate) fn tell(file: i32, signal: i32) {
+    const F_SETSIG: i32 = 10;
+    // SAFETY: no memory is passed.
+    unsafe {
+        assert_eq!(libc::fcntl(file, libc::F_SETOWN, libc::getpid()), 0);
+        assert_eq!(libc::fcntl(file, F_SETSIG, signal), 0);
+    }
+}
