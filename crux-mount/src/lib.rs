@@ -9,6 +9,7 @@ pub mod arbitrary;
 pub mod exec;
 pub mod features;
 pub mod filesystems;
+pub mod hierarchies;
 pub mod ids;
 pub mod mountinfo;
 pub mod observe;

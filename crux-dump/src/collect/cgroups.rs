@@ -1,4 +1,4 @@
-//! Where the roots of the container's cgroup namespaces are.
+//! Where the roots of the container's cgroup namespaces are, and what is beneath.
 //!
 //! Kind: effect where it looks. A process is shown where it is from the root of the reader's namespace: read from outside
 //! and from inside, what the one has in front of the other is the root.
@@ -8,13 +8,66 @@ use super::machine::Machine;
 use super::process::{self, Process};
 use crate::judge::NamespaceId;
 use crux_mount::sys::{NamespaceKind, open_process_namespace, setns};
-use std::collections::HashSet;
+use crux_mount::{hierarchies, mountinfo};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Controllers (of version 1, or none), and the path of the root.
 pub(crate) type Roots = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// What is known of cgroups before the tasks are asked where they are.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SeenCgroups {
+    /// The roots of cgroup namespaces, by inode number.
+    pub(crate) roots: Vec<(u64, Roots)>,
+    /// All that is beneath them. Nobody need be in it.
+    pub(crate) beneath: Roots,
+}
+
+/// The container's cgroup namespaces, and all cgroups that are seen in them.
+pub(crate) fn read(pid: u32) -> Result<SeenCgroups, DumpError> {
+    let roots = namespaces(pid)?;
+    let all: BTreeSet<_> = roots.iter().flat_map(|(_, roots)| roots).collect();
+    let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let table = mountinfo::parse(&text).unwrap_or_default();
+    let mut beneath = Vec::new();
+    for (controllers, path) in all {
+        // Who sees nothing of the hierarchy has nothing mounted of it to give either.
+        if let Some(entry) = hierarchies::whole(&table, controllers) {
+            let top = [&entry.mountpoint[..], path].concat();
+            walk(Path::new(OsStr::from_bytes(&top)), path, &mut |path| {
+                beneath.push((controllers.clone(), path));
+            });
+        }
+    }
+    beneath.truncate(MOST);
+    Ok(SeenCgroups { roots, beneath })
+}
+
+/// More than these are those of a machine, and not of a container.
+const MOST: usize = 4096;
+
+/// Parents before children. One that goes meanwhile is none.
+fn walk(directory: &Path, path: &[u8], found: &mut impl FnMut(Vec<u8>)) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.file_name())
+        .collect();
+    names.sort_unstable();
+    for name in names {
+        let above = path.strip_suffix(b"/").unwrap_or(path);
+        let path = [above, b"/", name.as_bytes()].concat();
+        found(path.clone());
+        walk(&directory.join(name), &path, found);
+    }
+}
+
 /// Of each namespace that a process or a descendant of its is in, but the dumper's own, by inode number.
-pub(crate) fn read(pid: u32) -> Result<Vec<(u64, Roots)>, DumpError> {
+fn namespaces(pid: u32) -> Result<Vec<(u64, Roots)>, DumpError> {
     let own = Process::open(std::process::id())?;
     let fail = |pid: u32| move |error| DumpError::Process { pid, error };
     let open =

@@ -4,7 +4,7 @@
 //! receiver sets. An answer is what was asked for, or why there is none.
 
 use crate::collect::DumpError;
-use crate::collect::cgroups::Roots;
+use crate::collect::cgroups::SeenCgroups;
 use crate::collect::ipc::SeenIpc;
 use crate::failure::{Exit, Failure, Told};
 use crate::judge::{ContentsWork, NamespaceId, Obstacle, RootFact, SeenQueue, WishCheck};
@@ -180,8 +180,7 @@ pub(crate) struct Facts {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct IpcSight {
     pub ipc: Vec<SeenIpc>,
-    /// The roots of cgroup namespaces, by inode number.
-    pub cgroups: Vec<(u64, Roots)>,
+    pub cgroups: SeenCgroups,
 }
 
 /// From the encoder: it can be dumped.

@@ -155,7 +155,8 @@ pub fn capture(
     let seccomp_chains = filters.complete(frozen, &mut processes, &mut obstacles);
     let seccomp_chains =
         seccomp_chains.map_err(|error| CaptureError::Process { pid: first, error })?;
-    cgroups::roots(&mut recorder.namespaces, &ipc.cgroups);
+    cgroups::roots(&mut recorder.namespaces, &ipc.cgroups.roots);
+    let cgroups = cgroups::beneath(&ipc.cgroups);
     cgroups::of_threads(frozen, &processes, &mut obstacles)
         .map_err(|error| CaptureError::Process { pid: first, error })?;
     let context = ipc::Context {
@@ -201,6 +202,7 @@ pub fn capture(
         controlling: files.controlling,
         networks,
         removed_working: files.removed_working,
+        cgroups,
     };
     Ok(Captured { tasks, checksum })
 }

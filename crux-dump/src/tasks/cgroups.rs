@@ -6,8 +6,8 @@ use super::freeze::Frozen;
 use super::namespaces::{Namespaces, parse_cgroups};
 use super::proc_text::{odd, read_of_thread};
 use super::{Part, TaskCause, TaskObstacle};
-use crate::collect::cgroups::Roots;
-use crux_image::tasks::Process;
+use crate::collect::cgroups::{Roots, SeenCgroups};
+use crux_image::tasks::{CgroupMembership, Process};
 use crux_mount::sys::SysError;
 use std::os::fd::AsFd as _;
 
@@ -24,6 +24,16 @@ pub(super) fn roots(namespaces: &mut Namespaces<'_>, found: &[(u64, Roots)]) {
             }
         }
     }
+}
+
+/// All that the container sees, with and without tasks in them.
+pub(super) fn beneath(found: &SeenCgroups) -> Vec<CgroupMembership> {
+    let beneath = found.beneath.iter();
+    let beneath = beneath.map(|(controllers, path)| CgroupMembership {
+        controllers: controllers.clone(),
+        path: path.clone(),
+    });
+    beneath.collect()
 }
 
 /// Only processes as a whole are moved by a restore. Who is in the root of every hierarchy has no thread elsewhere that

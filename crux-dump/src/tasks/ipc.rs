@@ -8,7 +8,7 @@ use super::namespaces::Namespaces;
 use super::target::Target;
 use super::users::Ids;
 use super::{Objects, Part, TaskCause, TaskObstacle};
-use crate::collect::cgroups::Roots;
+use crate::collect::cgroups::SeenCgroups;
 use crate::collect::ipc::{SeenIpc, SeenObject};
 use crate::sys;
 use crux_image::mounts::UserNamespace;
@@ -27,7 +27,7 @@ pub struct Ipc {
     pub(crate) seen: Vec<SeenIpc>,
     pub(crate) files: Vec<OwnedFd>,
     /// Where the roots of cgroup namespaces are.
-    pub(crate) cgroups: Vec<(u64, Roots)>,
+    pub(crate) cgroups: SeenCgroups,
 }
 
 /// A segment is told apart by its namespace and its id: its inode number is the id, and there is one device for all.

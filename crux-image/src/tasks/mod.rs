@@ -204,6 +204,8 @@ pub struct Tasks {
     pub networks: Vec<Network>,
     /// Working directories that have no name.
     pub removed_working: Vec<RemovedWorking>,
+    /// What is beneath the roots of cgroup namespaces, parents before children; nobody need be in it.
+    pub cgroups: Vec<CgroupMembership>,
 }
 
 impl Tasks {

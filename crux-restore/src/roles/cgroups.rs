@@ -9,6 +9,7 @@ use crate::host;
 use crate::tasks::cgroups::CgroupPlan;
 use crux_image::path::Escaped;
 use crux_image::tasks::CgroupMembership;
+use crux_mount::hierarchies;
 use crux_mount::mountinfo::Entry;
 use crux_role::{Channel, ChannelError};
 use rustix::fd::OwnedFd;
@@ -151,26 +152,13 @@ impl Cgroups {
 
 /// The root of a hierarchy: where the caller has it mounted as a whole.
 fn hierarchy(table: &[Entry], controllers: &[u8]) -> Result<OwnedFd, Failure> {
-    let version_2 = controllers.is_empty();
-    let wanted = controllers.split(|byte| *byte == b',');
-    let has = |entry: &Entry, wanted: &[u8]| {
-        let (key, value) = match wanted.strip_prefix(b"name=") {
-            Some(name) => (&b"name"[..], Some(name)),
-            None => (wanted, None),
-        };
-        let mut options = entry.options.iter();
-        options.any(|it| it.key == key && it.value.as_deref() == value)
+    let shown = if controllers.is_empty() {
+        &b"2"[..]
+    } else {
+        controllers
     };
-    let fits = |entry: &&Entry| {
-        entry.root.path == b"/"
-            && match version_2 {
-                true => entry.fs_type == b"cgroup2",
-                false => entry.fs_type == b"cgroup" && wanted.clone().all(|it| has(entry, it)),
-            }
-    };
-    let shown = if version_2 { &b"2"[..] } else { controllers };
     let shown = Escaped(shown);
-    let entry = table.iter().find(fits).ok_or_else(|| {
+    let entry = hierarchies::whole(table, controllers).ok_or_else(|| {
         let what = format_args!(
             "find the cgroup hierarchy {shown}, in which tasks of the image are: it is not mounted as a whole here"
         );

@@ -50,6 +50,9 @@ impl CgroupPlan {
         let roots = places(roots);
         let processes = living().map(|(at, process)| (at.into(), places(&process.cgroups)));
         let processes = processes.collect();
+        for cgroup in &tasks.cgroups {
+            places(std::slice::from_ref(cgroup));
+        }
         plan.first = roots;
         plan.processes = processes;
         plan

@@ -89,6 +89,7 @@ impl Tasks {
                 self.ipc_contents.len(),
                 NAMESPACE_LIMIT,
             ),
+            ("cgroups", self.cgroups.len(), TASK_LIMIT),
             ("networks", self.networks.len(), NAMESPACE_LIMIT),
         ] {
             at_most(what, count, limit).map_err(|rule| rule.at(TasksPlace::Record))?;

@@ -105,7 +105,10 @@ fn namespaces(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
     for (at, namespace) in tasks.cgroup_namespaces.iter().enumerate() {
         cgroups(&namespace.roots).map_err(|rule| rule.at(TasksPlace::Namespace("cgroup", at)))?;
     }
-    Ok(())
+    let mut beneath = tasks.cgroups.iter();
+    beneath
+        .try_for_each(cgroup)
+        .map_err(|rule| rule.at(TasksPlace::Record))
 }
 
 fn user(mounts: &Mounts, user: Option<UserNsIndex>) -> Result<(), TasksRule> {
@@ -115,18 +118,20 @@ fn user(mounts: &Mounts, user: Option<UserNsIndex>) -> Result<(), TasksRule> {
 
 fn cgroups(all: &[CgroupMembership]) -> Result<(), TasksRule> {
     at_most("hierarchies of cgroups", all.len(), 64)?;
-    all.iter().try_for_each(|one| {
-        let long = one.path.len().max(one.controllers.len());
-        at_most("bytes of a cgroup's path", long, PATH_LIMIT)?;
-        let upwards = one
-            .path
-            .split(|b| *b == b'/')
-            .any(|part| part == b".." || part == b".");
-        match one.path.first() == Some(&b'/') && !upwards && !one.path.contains(&0) {
-            true => Ok(()),
-            false => Err(TasksRule::Name),
-        }
-    })
+    all.iter().try_for_each(cgroup)
+}
+
+fn cgroup(one: &CgroupMembership) -> Result<(), TasksRule> {
+    let long = one.path.len().max(one.controllers.len());
+    at_most("bytes of a cgroup's path", long, PATH_LIMIT)?;
+    let upwards = one
+        .path
+        .split(|b| *b == b'/')
+        .any(|part| part == b".." || part == b".");
+    match one.path.first() == Some(&b'/') && !upwards && !one.path.contains(&0) {
+        true => Ok(()),
+        false => Err(TasksRule::Name),
+    }
 }
 
 fn check_process(tasks: &Tasks, mounts: &Mounts, at: usize) -> Result<(), TasksRule> {

@@ -319,6 +319,7 @@ pub(in crate::tasks) fn record() -> Tasks {
         controlling: Vec::new(),
         networks: Vec::new(),
         removed_working: Vec::new(),
+        cgroups: Vec::new(),
     }
 }
 
