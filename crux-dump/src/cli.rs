@@ -37,6 +37,9 @@ pub struct Options {
     /// The mount at TARGET is a slave of the peer group of the host's mount at SOURCE
     #[arg(long, value_name = "SOURCE:TARGET")]
     pub slave_mount_map: Vec<OsString>,
+    /// Put in the place of an eBPF program that cannot be read one that permits everything
+    #[arg(long, conflicts_with = "mounts_only")]
+    pub replace_bpf: bool,
     /// Show what would be written, and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -73,7 +76,10 @@ impl Options {
             let value = value.display();
             Failure::new(Exit::Usage, format_args!("use {option} {value}: {error}"))
         };
-        let mut policy = Policy::default();
+        let mut policy = Policy {
+            replaces_programs: self.replace_bpf,
+            ..Policy::default()
+        };
         for value in &self.external {
             policy
                 .external(value.as_bytes())

@@ -4,10 +4,12 @@
 //! namespace, so they are removed when dropped, and those of labs that were
 //! killed by the next lab that makes some.
 
+use crate::patience;
 use crate::table::{Entry, Table};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Where the hierarchies are.
 pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -89,4 +91,34 @@ fn sweep(top: &Path) {
             let _ = fs::remove_dir(entry.path());
         }
     }
+}
+
+/// Removes what a lab has left, which may be what crux-restore made for containers that have just ended.
+pub(crate) fn sweep_of(lab: &str) {
+    let start = Instant::now();
+    let is_of = |name: &str| {
+        let name = name.strip_prefix("lxc.payload.").unwrap_or(name);
+        name.strip_prefix("lxc.monitor.").unwrap_or(name) == lab
+    };
+    for hierarchy in fs::read_dir(CGROUP_ROOT).into_iter().flatten().flatten() {
+        let entries = fs::read_dir(hierarchy.path()).into_iter().flatten();
+        let left = entries
+            .flatten()
+            .filter(|it| it.file_name().to_str().is_some_and(is_of));
+        for cgroup in left.map(|entry| entry.path()) {
+            while cgroup.exists() && start.elapsed() < patience(5) {
+                remove_all(&cgroup);
+            }
+        }
+    }
+}
+
+/// Removes a cgroup and those in it; one that has a process stays.
+pub(crate) fn remove_all(cgroup: &Path) {
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_all(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(cgroup);
 }

@@ -3,6 +3,7 @@
 //! Kind: effect. What is mounted here is gone when the process ends, however it
 //! ends, as nothing else is in its namespace but its own descendants.
 
+use crate::cgroups;
 use crate::mounting::{self, Depth, Kind};
 use crate::programs::Programs;
 use crate::sys::in_child;
@@ -119,6 +120,12 @@ impl Lab {
     /// A name that no other lab on this machine uses.
     pub fn name(&self) -> String {
         format!("crux-lab-{}", getpid())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        cgroups::sweep_of(&self.name());
     }
 }
 

@@ -4,7 +4,7 @@
 //! of the lab in the foreground, and takes the container along when it dies.
 //! What LXC leaves in the machine's cgroup hierarchies is removed.
 
-use crate::cgroups::CGROUP_ROOT;
+use crate::cgroups::{CGROUP_ROOT, remove_all};
 use crate::debian;
 use crate::lab::Lab;
 use crate::mounting;
@@ -173,14 +173,4 @@ fn sweep() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes a cgroup and those in it; one that has a process stays.
-fn remove_all(cgroup: &Path) {
-    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_all(&entry.path());
-        }
-    }
-    let _ = fs::remove_dir(cgroup);
 }

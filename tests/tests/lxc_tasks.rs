@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crux_tests::{Lab, Lxc, Running, Setup, Table, patience};
+use crux_mount::sys::bpf_attached;
+use crux_tests::{CGROUP_ROOT, Lab, Lxc, Running, Setup, Table, patience};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -187,6 +188,78 @@ fn root_busybox_by_lxc_lives_on_with_its_processes() {
         restored.is_gone()?;
         let again = restore(lab, &second, "two")?;
         again.works("second")?;
+        let pid = Pid::from_raw(again.pid as i32).context("a pid")?;
+        kill_process(pid, Signal::KILL)?;
+        again.is_gone()?;
+        assert_eq!(Table::own()?, host, "something is left on the host");
+        Ok(())
+    });
+}
+
+/// What a user asks a Debian of.
+fn systemd_works(pid: u32, word: &str) -> Result<()> {
+    let ask = |command: &[&str]| enter(pid, command).map(|said| said.trim().to_owned());
+    let state = ask(&["/usr/bin/systemctl", "is-system-running"])?;
+    ensure!(state == "running", "{state}");
+    ask(&["/usr/bin/logger", word])?;
+    until("journald writes", || {
+        let journal = ask(&["/usr/bin/journalctl", "--no-pager", "-n", "20"])?;
+        Ok(journal.contains(word))
+    })?;
+    let bus = ask(&["/usr/bin/busctl", "--no-pager", "list"])?;
+    ensure!(bus.contains("org.freedesktop.login1"), "{bus}");
+    ask(&["/usr/bin/systemctl", "restart", "console-getty"])?;
+    let unit = format!("--unit=crux-{word}");
+    ask(&[
+        "/usr/bin/systemd-run",
+        "--wait",
+        "--quiet",
+        &unit,
+        "/bin/true",
+    ])?;
+    Ok(())
+}
+
+/// systemd denies journald every address, by programs that it attaches.
+fn programs_of_journald(lab: &Lab) -> Result<usize> {
+    const POINTS: [u32; 2] = [0, 1];
+    let payload = format!("lxc.payload.{}", lab.name());
+    let service = Path::new(CGROUP_ROOT)
+        .join("unified")
+        .join(payload)
+        .join("system.slice/systemd-journald.service");
+    let cgroup = fs::File::open(service)?;
+    let counts = POINTS.map(|point| bpf_attached(&cgroup, point).map(|all| all.len()));
+    Ok(counts
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .sum())
+}
+
+#[test]
+fn root_debian_with_systemd_by_lxc_lives_on_with_its_processes() {
+    Lab::test(Setup::ROOT, |lab| {
+        set_child_subreaper(Some(getpid()))?;
+        let container = Lxc::systemd(lab)?;
+        let host = Table::own()?;
+        let (first, second) = (lab.path("first"), lab.path("second"));
+        let auto = ["--external", "auto"];
+        systemd_works(container.pid, "before")?;
+        let programs = programs_of_journald(lab)?;
+        let dumped = lab.programs.dump_tasks(container.pid, &first, &auto)?;
+        dumped.success("crux-dump")?;
+        container.ended()?;
+        let restored = restore(lab, &first, "one")?;
+        assert_eq!(programs_of_journald(lab)?, programs, "at once");
+        systemd_works(restored.pid, "first")?;
+        assert_eq!(programs_of_journald(lab)?, programs, "it may do more");
+        let dumped = lab.programs.dump_tasks(restored.pid, &second, &auto)?;
+        dumped.success("crux-dump")?;
+        restored.is_gone()?;
+        let again = restore(lab, &second, "two")?;
+        systemd_works(again.pid, "second")?;
+        assert_eq!(programs_of_journald(lab)?, programs, "it may do more");
         let pid = Pid::from_raw(again.pid as i32).context("a pid")?;
         kill_process(pid, Signal::KILL)?;
         again.is_gone()?;

@@ -109,6 +109,7 @@ survive! {
     root_files_of_timers_survive "timerfd";
     root_epolls_keep_what_they_watch "epoll";
     root_epolls_keep_what_a_child_has "epoll-of-a-family";
+    root_ebpf_programs_survive "ebpf";
     root_signals_survive "signals";
     root_timers_survive "timers";
     root_a_family_survives "tree";

@@ -7,7 +7,8 @@ use super::DumpError;
 use super::machine::Machine;
 use super::process::{self, Process};
 use crate::judge::NamespaceId;
-use crux_mount::sys::{NamespaceKind, open_process_namespace, setns};
+use crux_image::tasks::BpfKind;
+use crux_mount::sys::{NamespaceKind, bpf_attached, open_process_namespace, setns};
 use crux_mount::{hierarchies, mountinfo};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
@@ -25,6 +26,19 @@ pub(crate) struct SeenCgroups {
     pub(crate) roots: Vec<(u64, Roots)>,
     /// All that is beneath them. Nobody need be in it.
     pub(crate) beneath: Roots,
+    /// eBPF programs that are attached there. What is attached to a root is whose it was who made the container.
+    pub(crate) attached: Vec<AttachedProgram>,
+}
+
+/// An eBPF program that is attached to a cgroup of version 2.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AttachedProgram {
+    pub(crate) cgroup: Vec<u8>,
+    /// The number of the program.
+    pub(crate) program: u32,
+    /// `enum bpf_attach_type`, and `BPF_F_ALLOW_*`.
+    pub(crate) point: u32,
+    pub(crate) flags: u32,
 }
 
 /// The container's cgroup namespaces, and all cgroups that are seen in them.
@@ -33,25 +47,54 @@ pub(crate) fn read(pid: u32) -> Result<SeenCgroups, DumpError> {
     let all: BTreeSet<_> = roots.iter().flat_map(|(_, roots)| roots).collect();
     let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let table = mountinfo::parse(&text).unwrap_or_default();
-    let mut beneath = Vec::new();
+    let (mut beneath, mut attached) = (Vec::new(), Vec::new());
     for (controllers, path) in all {
         // Who sees nothing of the hierarchy has nothing mounted of it to give either.
         if let Some(entry) = hierarchies::whole(&table, controllers) {
             let top = [&entry.mountpoint[..], path].concat();
-            walk(Path::new(OsStr::from_bytes(&top)), path, &mut |path| {
-                beneath.push((controllers.clone(), path));
-            });
+            walk(
+                Path::new(OsStr::from_bytes(&top)),
+                path,
+                &mut |place, path| {
+                    if controllers.is_empty() {
+                        attached.extend(programs(place, &path));
+                    }
+                    beneath.push((controllers.clone(), path));
+                },
+            );
         }
     }
     beneath.truncate(MOST);
-    Ok(SeenCgroups { roots, beneath })
+    Ok(SeenCgroups {
+        roots,
+        beneath,
+        attached,
+    })
+}
+
+/// Those that are attached to a cgroup. A kernel without has none, and so has a point that it does not know.
+fn programs(place: &Path, path: &[u8]) -> Vec<AttachedProgram> {
+    let Ok(cgroup) = std::fs::File::open(place) else {
+        return Vec::new();
+    };
+    let points = BpfKind::ALL.iter().flat_map(|kind| kind.points);
+    let found = points.flat_map(|point| {
+        let found = bpf_attached(&cgroup, *point).unwrap_or_default();
+        found.into_iter().map(|it| AttachedProgram {
+            cgroup: path.to_vec(),
+            program: it.id,
+            point: *point,
+            flags: it.flags,
+        })
+    });
+    found.collect()
 }
 
 /// More than these are those of a machine, and not of a container.
 const MOST: usize = 4096;
 
 /// Parents before children. One that goes meanwhile is none.
-fn walk(directory: &Path, path: &[u8], found: &mut impl FnMut(Vec<u8>)) {
+fn walk(directory: &Path, path: &[u8], found: &mut impl FnMut(&Path, Vec<u8>)) {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
@@ -61,8 +104,9 @@ fn walk(directory: &Path, path: &[u8], found: &mut impl FnMut(Vec<u8>)) {
     for name in names {
         let above = path.strip_suffix(b"/").unwrap_or(path);
         let path = [above, b"/", name.as_bytes()].concat();
-        found(path.clone());
-        walk(&directory.join(name), &path, found);
+        let place = directory.join(name);
+        found(&place, path.clone());
+        walk(&place, &path, found);
     }
 }
 

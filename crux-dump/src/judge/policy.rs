@@ -15,6 +15,8 @@ pub struct Policy {
     pub descriptors: Vec<DeclaredDescriptor>,
     /// `--slave-mount-map SOURCE:TARGET`
     pub slave_maps: Vec<SlaveMap>,
+    /// `--replace-bpf`
+    pub replaces_programs: bool,
 }
 
 /// What to do with an external mount that nothing declares.

@@ -131,6 +131,7 @@ pub fn capture(
         &frozen.targets,
         &places,
         surroundings.policy,
+        &ipc.cgroups.attached,
         &mut objects,
         &mut obstacles,
     )?;
@@ -156,6 +157,13 @@ pub fn capture(
     let seccomp_chains =
         seccomp_chains.map_err(|error| CaptureError::Process { pid: first, error })?;
     cgroups::roots(&mut recorder.namespaces, &ipc.cgroups.roots);
+    cgroups::held_by_none(
+        &ipc.cgroups,
+        &files,
+        surroundings.policy,
+        first,
+        &mut obstacles,
+    );
     let cgroups = cgroups::beneath(&ipc.cgroups);
     cgroups::of_threads(frozen, &processes, &mut obstacles)
         .map_err(|error| CaptureError::Process { pid: first, error })?;
@@ -203,6 +211,7 @@ pub fn capture(
         networks,
         removed_working: files.removed_working,
         cgroups,
+        programs: files.programs,
     };
     Ok(Captured { tasks, checksum })
 }

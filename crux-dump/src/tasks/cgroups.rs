@@ -2,11 +2,14 @@
 //!
 //! Kind: effect where it looks at threads.
 
+use super::files::Files;
 use super::freeze::Frozen;
 use super::namespaces::{Namespaces, parse_cgroups};
 use super::proc_text::{odd, read_of_thread};
 use super::{Part, TaskCause, TaskObstacle};
-use crate::collect::cgroups::{Roots, SeenCgroups};
+use crate::collect::cgroups::{AttachedProgram, Roots, SeenCgroups};
+use crate::judge::Policy;
+use crux_image::path::Escaped;
 use crux_image::tasks::{CgroupMembership, Process};
 use crux_mount::sys::SysError;
 use std::os::fd::AsFd as _;
@@ -34,6 +37,30 @@ pub(super) fn beneath(found: &SeenCgroups) -> Vec<CgroupMembership> {
         path: path.clone(),
     });
     beneath.collect()
+}
+
+/// eBPF programs that are attached and that no task has a descriptor of: nobody would load them again.
+pub(super) fn held_by_none(
+    found: &SeenCgroups,
+    files: &Files,
+    policy: &Policy,
+    first: u32,
+    obstacles: &mut Vec<TaskObstacle>,
+) {
+    let unknown = |it: &&AttachedProgram| !files.program_numbers.contains(&it.program);
+    let unheld = found.attached.iter().filter(unknown);
+    for program in unheld.filter(|_| !policy.replaces_programs) {
+        let cgroup = Escaped(&program.cgroup);
+        let what = format!(
+            "an eBPF program that no process of the container has open is attached to its cgroup \"{cgroup}\"; \
+             --replace-bpf leaves it out"
+        );
+        obstacles.push(TaskObstacle {
+            pid: first,
+            part: Part::Process,
+            cause: TaskCause::Other(what),
+        });
+    }
 }
 
 /// Only processes as a whole are moved by a restore. Who is in the root of every hierarchy has no thread elsewhere that

@@ -20,6 +20,7 @@ mod original;
 mod places;
 mod proc_text;
 mod processes;
+mod programs;
 mod questions;
 mod removed;
 mod same;

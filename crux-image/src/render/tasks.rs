@@ -11,8 +11,9 @@ use super::{sockets, words};
 use crate::mounts::Mounts;
 use crate::path::Escaped;
 use crate::tasks::{
-    AddressSpace, Area, Backing, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, PipeEnd,
-    Process, ProcessIndex, ProcessState, SeccompState, SharedMemoryKind, Sharing, Tasks,
+    AddressSpace, Area, Backing, BpfKind, BpfProgram, Location, OpenFile, OpenTarget, PAGE_SIZE,
+    PageSource, PipeEnd, Process, ProcessIndex, ProcessState, SeccompState, SharedMemoryKind,
+    Sharing, Tasks,
 };
 use serde::Serialize;
 use std::fmt::Write;
@@ -333,6 +334,7 @@ impl View<'_> {
             OpenTarget::Process(index) => {
                 format!("process {}", self.tasks.processes[index.at()].first_pid())
             }
+            OpenTarget::Program(index) => program(&self.tasks.programs[index.at()]),
             OpenTarget::Inotify(watches) => {
                 let shown = watches.iter().map(|it| {
                     let path = self.path(&it.location);
@@ -426,4 +428,18 @@ fn size(bytes: u64) -> String {
         || format!("{bytes} B"),
         |(name, shift)| format!("{} {name}", bytes >> shift),
     )
+}
+
+fn program(program: &BpfProgram) -> String {
+    let kind = BpfKind::of(program.kind).map_or("?", |it| it.name);
+    let tag = program.tag.iter().map(|byte| format!("{byte:02x}"));
+    let what = match program.replaced {
+        true => "in the place of one that could not be read".to_owned(),
+        false => format!("tag {}", tag.collect::<String>()),
+    };
+    let mut places = program.attached.iter();
+    let places = places
+        .by_ref()
+        .map(|it| format!(", attached to {}", Escaped(&it.cgroup)));
+    format!("eBPF program, {kind}, {what}{}", places.collect::<String>())
 }

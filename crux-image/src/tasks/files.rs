@@ -4,8 +4,8 @@
 //! flags and the offset, and may have many descriptors (open(2)).
 
 use super::{
-    EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex, SocketIndex,
-    TerminalFile, TerminalIndex, TimerFile, UnlinkedIndex, Watch,
+    BpfIndex, EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex,
+    SocketIndex, TerminalFile, TerminalIndex, TimerFile, UnlinkedIndex, Watch,
 };
 use crate::mounts::{FileKind, MountIndex, NamespaceIndex};
 use crate::path::RelPath;
@@ -148,6 +148,8 @@ pub enum OpenTarget {
     Process(ProcessIndex),
     /// inotify(7): its watches, by number.
     Inotify(Vec<Watch>),
+    /// An eBPF program (bpf(2)).
+    Program(BpfIndex),
 }
 
 /// Which end.

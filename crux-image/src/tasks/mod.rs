@@ -10,6 +10,7 @@
 //! they see, `files` and `terminals` what they have open, `namespaces` where they live, `time` what
 //! they wait for.
 
+mod bpf;
 mod check;
 mod counters;
 mod epoll;
@@ -33,6 +34,7 @@ mod unix_socket;
 mod unlinked;
 mod version_1;
 
+pub use bpf::{BpfAttachment, BpfKind, BpfProgram, PERMIT, leads_elsewhere};
 pub use check::{TasksError, TasksPlace, TasksRule};
 pub use counters::{EventCounter, TimerFile};
 pub use epoll::EpollTarget;
@@ -150,6 +152,10 @@ index!(
     /// A position in [`Tasks::terminals`].
     TerminalIndex
 );
+index!(
+    /// A position in [`Tasks::programs`].
+    BpfIndex
+);
 
 /// The processes of one container, and all that they share.
 ///
@@ -206,6 +212,8 @@ pub struct Tasks {
     pub removed_working: Vec<RemovedWorking>,
     /// What is beneath the roots of cgroup namespaces, parents before children; nobody need be in it.
     pub cgroups: Vec<CgroupMembership>,
+    /// eBPF programs of cgroups.
+    pub programs: Vec<BpfProgram>,
 }
 
 impl Tasks {

@@ -88,6 +88,7 @@ impl From<TasksVersion1> for Tasks {
             networks: Vec::new(),
             removed_working: Vec::new(),
             cgroups: Vec::new(),
+            programs: Vec::new(),
         }
     }
 }

@@ -191,5 +191,6 @@ pub(crate) fn record() -> Tasks {
         networks: Vec::new(),
         removed_working: Vec::new(),
         cgroups: Vec::new(),
+        programs: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 //! Kind: effect. It parses the caller's own mount table and the plan, which it does not trust: it goes nowhere but
 //! beneath the roots of hierarchies, and follows no link.
 
-use super::message::{FACTS, Placing, Refusal, bound};
+use super::message::{Answer, FACTS, Placing, Refusal, bound};
 use crate::failure::{Exit, Failure};
 use crate::host;
 use crate::tasks::cgroups::CgroupPlan;
@@ -11,10 +11,12 @@ use crux_image::path::Escaped;
 use crux_image::tasks::CgroupMembership;
 use crux_mount::hierarchies;
 use crux_mount::mountinfo::Entry;
+use crux_mount::sys::{self, BpfLoad};
 use crux_role::{Channel, ChannelError};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::{Errno, read, write};
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// Everything that it does. It ends where the supervisor has gone.
@@ -24,6 +26,13 @@ pub(crate) fn work(channel: &Channel) -> Result<(), ChannelError> {
         let (placing, _) = channel.receive::<Placing>(bound(FACTS, 0))?;
         let done = match placing {
             Placing::Make(plan) => cgroups.make(plan),
+            Placing::Load(at) => match cgroups.load(at) {
+                Ok(program) => {
+                    channel.send(&Answer::<()>::Ok(()), &[program.as_fd()])?;
+                    continue;
+                }
+                Err(failure) => Err(failure),
+            },
             Placing::First(pid) => cgroups.place_first(pid),
             Placing::All(processes) => cgroups.place_all(&processes),
             Placing::Undo => cgroups.undo(),
@@ -39,6 +48,8 @@ struct Cgroups {
     open: Vec<OwnedFd>,
     /// What was made: in which directory, and the name.
     made: Vec<(OwnedFd, Vec<u8>)>,
+    /// What was attached: to which cgroup, which program, and where.
+    attached: Vec<(OwnedFd, OwnedFd, u32)>,
 }
 
 impl Cgroups {
@@ -77,21 +88,86 @@ impl Cgroups {
             if matches!(name, b"." | b"..") {
                 return Err(failed("openat", Errno::INVAL));
             }
-            let found = match open(&here, name) {
-                Err(Errno::NOENT) => {
-                    let mode = Mode::from_raw_mode(0o755);
-                    mkdirat(&here, name, mode).map_err(|errno| failed("mkdirat", errno))?;
-                    let above = here.try_clone();
-                    let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
-                    self.made.push((above, name.to_vec()));
-                    open(&here, name).map_err(|errno| failed("openat", errno))?
-                }
-                other => other.map_err(|errno| failed("openat", errno))?,
-            };
+            let found =
+                match open(&here, name).and_then(|it| self.or_stale(it, &here, name, cgroup)) {
+                    Err(Errno::NOENT) => {
+                        let mode = Mode::from_raw_mode(0o755);
+                        mkdirat(&here, name, mode).map_err(|errno| failed("mkdirat", errno))?;
+                        let above = here.try_clone();
+                        let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
+                        self.made.push((above, name.to_vec()));
+                        open(&here, name).map_err(|errno| failed("openat", errno))?
+                    }
+                    other => other.map_err(|errno| failed("openat", errno))?,
+                };
             inherit_processors(&here, &found);
             here = found;
         }
         Ok(here)
+    }
+
+    /// KERNEL: a cgroup keeps its programs when those who were in it have ended, and nobody can take them off who has not loaded
+    /// them. One that a restore has left goes, if nobody is in it; it will be made again.
+    fn or_stale(
+        &self,
+        found: OwnedFd,
+        above: &OwnedFd,
+        name: &[u8],
+        cgroup: &CgroupMembership,
+    ) -> Result<OwnedFd, Errno> {
+        let programs = self.plan.programs.iter().flat_map(|it| &it.attached);
+        let mut here = programs.filter(|it| {
+            cgroup.controllers.is_empty() && it.cgroup == cgroup.path && cgroup.path.ends_with(name)
+        });
+        let again = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let readable = openat(&found, c".", again, Mode::empty())?;
+        let taken = |point| sys::bpf_attached(&readable, point).is_ok_and(|it| !it.is_empty());
+        match here.any(|it| taken(it.point)) {
+            true => {
+                unlinkat(above, name, AtFlags::REMOVEDIR)?;
+                Err(Errno::NOENT)
+            }
+            false => Ok(found),
+        }
+    }
+
+    /// Loads a program, which has to be the one that was dumped, and attaches it.
+    fn load(&mut self, at: u32) -> Result<OwnedFd, Failure> {
+        let amiss = |what: &dyn Display| {
+            let what = format_args!("restore eBPF program {at}: {what}");
+            Failure::new(Exit::Undone, what)
+        };
+        let Some(program) = self.plan.programs.get(at as usize).cloned() else {
+            return Err(amiss(&"there is none"));
+        };
+        let loaded = sys::bpf_load(&BpfLoad {
+            kind: program.kind,
+            expected: program.expected,
+            name: &program.name,
+            gpl: program.gpl,
+            instructions: &program.instructions,
+        });
+        let loaded = loaded.map_err(|error| amiss(&error))?;
+        let info = sys::bpf_info(&loaded).map_err(|error| amiss(&error))?;
+        if info.tag != program.tag {
+            return Err(amiss(
+                &"the kernel takes it for another one than was dumped",
+            ));
+        }
+        for place in &program.attached {
+            let cgroups = self.plan.cgroups.iter().zip(&self.open);
+            let mut here = cgroups.filter(|(it, _)| it.controllers.is_empty());
+            let found = here.find(|(it, _)| it.path == place.cgroup);
+            let (_, directory) = found.ok_or_else(|| amiss(&"its cgroup is not there"))?;
+            let again = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let cgroup = openat(directory, c".", again, Mode::empty());
+            let cgroup = cgroup.map_err(|errno| amiss(&std::io::Error::from(errno)))?;
+            let attached = sys::bpf_attach(&cgroup, &loaded, place.point, place.flags);
+            attached.map_err(|error| amiss(&error))?;
+            let copy = loaded.try_clone().map_err(|error| amiss(&error))?;
+            self.attached.push((cgroup, copy, place.point));
+        }
+        Ok(loaded)
     }
 
     fn place_first(&self, pid: u32) -> Result<(), Failure> {
@@ -133,6 +209,10 @@ impl Cgroups {
         const PATIENCE: Duration = Duration::from_secs(5);
         let since = Instant::now();
         self.open.clear();
+        for (cgroup, program, point) in self.attached.drain(..) {
+            // It goes with the cgroup otherwise.
+            let _ = sys::bpf_detach(&cgroup, &program, point);
+        }
         while let Some((directory, name)) = self.made.last() {
             match unlinkat(directory, name.as_slice(), AtFlags::REMOVEDIR) {
                 Err(Errno::BUSY) if since.elapsed() < PATIENCE => {

@@ -133,6 +133,8 @@ pub(crate) struct Begun {
 pub(crate) enum Placing {
     /// To make those that are not there.
     Make(crate::tasks::cgroups::CgroupPlan),
+    /// To load a program of the plan, and to attach it. It comes with the answer.
+    Load(u32),
     /// The first task is there.
     First(u32),
     /// All are there: process, and its number.

@@ -2,12 +2,14 @@
 //!
 //! Kind: pure. docs/privileges.md has the same as a table, which a test holds to this.
 
+use crux_mount::sys::{BPF_CHANGES, BPF_LOOKS};
 use crux_role::{Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio};
 use std::time::Duration;
 
 use Capability::{
-    CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SETGID,
-    CAP_SETPCAP, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE,
+    CAP_BPF, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_NET_ADMIN,
+    CAP_SETFCAP, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_NICE,
+    CAP_SYS_PTRACE,
 };
 
 /// What the planner keeps.
@@ -79,7 +81,7 @@ pub const BROKER: &[Capability] = &[];
 /// What the tracer keeps.
 pub const TRACER: &[Capability] = &[CAP_SYS_PTRACE, CAP_DAC_OVERRIDE];
 /// What the role for cgroups keeps.
-pub const CGROUPS: &[Capability] = &[CAP_DAC_OVERRIDE, Capability::CAP_SYS_NICE];
+pub const CGROUPS: &[Capability] = &[CAP_DAC_OVERRIDE, CAP_SYS_NICE, CAP_BPF, CAP_NET_ADMIN];
 /// What the executable is given where it is installed.
 pub const INSTALLED: [&[Capability]; 5] = [PLANNER, BUILDER, FORKER, TRACER, CGROUPS];
 /// Those of them that open files of others; an operator who is not root opens with
@@ -191,6 +193,8 @@ pub fn cgroups_filter() -> Filter {
         )
         .when(libc::SYS_statx, &[Condition::Is(1, 0)])
         .one_of(libc::SYS_fcntl, 1, &[libc::F_DUPFD_CLOEXEC as u32])
+        .one_of(libc::SYS_bpf, 0, &BPF_CHANGES)
+        .one_of(libc::SYS_bpf, 0, &BPF_LOOKS)
 }
 
 /// Of the planner.

@@ -4,7 +4,7 @@
 //! to be where whoever restores is needs no grant.
 
 use crux_image::path::Escaped;
-use crux_image::tasks::{CgroupMembership, ProcessIndex, ProcessState, Tasks};
+use crux_image::tasks::{BpfProgram, CgroupMembership, ProcessIndex, ProcessState, Tasks};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,6 +17,8 @@ pub(crate) struct CgroupPlan {
     pub first: Vec<u32>,
     /// Where each process is in the end.
     pub processes: Vec<(ProcessIndex, Vec<u32>)>,
+    /// eBPF programs.
+    pub programs: Vec<BpfProgram>,
 }
 
 impl CgroupPlan {
@@ -33,12 +35,16 @@ impl CgroupPlan {
         };
         let all = living().flat_map(|(_, process)| &process.cgroups);
         let elsewhere = all.chain(roots).filter(|it| !own.contains(it));
-        let hierarchies: BTreeSet<_> = elsewhere.map(|it| &it.controllers).collect();
+        let mut hierarchies: BTreeSet<_> = elsewhere.map(|it| it.controllers.as_slice()).collect();
+        if tasks.programs.iter().any(|it| !it.attached.is_empty()) {
+            // Of version 2.
+            hierarchies.insert(b"");
+        }
         let (mut plan, mut known) = (Self::default(), HashMap::new());
         let mut places = |all: &[CgroupMembership]| -> Vec<u32> {
             let wanted = all
                 .iter()
-                .filter(|it| hierarchies.contains(&it.controllers));
+                .filter(|it| hierarchies.contains(it.controllers.as_slice()));
             let place = |it: &CgroupMembership| {
                 *known.entry(it.clone()).or_insert_with(|| {
                     plan.cgroups.push(it.clone());
@@ -53,6 +59,15 @@ impl CgroupPlan {
         for cgroup in &tasks.cgroups {
             places(std::slice::from_ref(cgroup));
         }
+        let attached = tasks.programs.iter().flat_map(|it| &it.attached);
+        for attachment in attached {
+            let cgroup = CgroupMembership {
+                controllers: Vec::new(),
+                path: attachment.cgroup.clone(),
+            };
+            places(std::slice::from_ref(&cgroup));
+        }
+        plan.programs.clone_from(&tasks.programs);
         plan.first = roots;
         plan.processes = processes;
         plan

@@ -8,7 +8,8 @@ use crux_image::tasks::{Process, ProcessState, Tasks};
 use crux_role::{Capability, Need};
 
 use Capability::{
-    CAP_DAC_OVERRIDE, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, CAP_SYS_NICE, CAP_SYS_PTRACE,
+    CAP_BPF, CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, CAP_SYS_NICE,
+    CAP_SYS_PTRACE,
 };
 
 const GROUPS: Need = Need::for_work(CAP_SETGID, "give tasks their groups");
@@ -20,7 +21,7 @@ const OTHERS: Need = Need::for_work(
 );
 
 /// Asked for where a cgroup is: who lacks them reads so in the step that fails.
-const CGROUPS: [Need; 2] = [
+const CGROUPS: [Need; 4] = [
     Need::for_more(
         CAP_DAC_OVERRIDE,
         "make cgroups beneath those of other users, and move tasks there",
@@ -29,10 +30,17 @@ const CGROUPS: [Need; 2] = [
         CAP_SYS_NICE,
         "move tasks of other users into cgroups of processors",
     ),
+    Need::for_more(CAP_BPF, "load eBPF programs of cgroups"),
+    Need::for_more(
+        CAP_NET_ADMIN,
+        "load and attach eBPF programs that filter packets",
+    ),
 ];
 
 /// All that any tasks may ask for.
-pub(crate) const ALL: [Need; 6] = [GROUPS, BOUNDS, USERS, OTHERS, CGROUPS[0], CGROUPS[1]];
+pub(crate) const ALL: [Need; 8] = [
+    GROUPS, BOUNDS, USERS, OTHERS, CGROUPS[0], CGROUPS[1], CGROUPS[2], CGROUPS[3],
+];
 
 /// What these tasks ask for, and is not there.
 pub(crate) fn missing(tasks: &Tasks, machine: &Machine) -> Vec<Need> {

@@ -12,7 +12,7 @@
 
 use crux_image::mounts::{IdRange, NamespaceIndex, UserNsIndex};
 use crux_image::tasks::{
-    FilterInstruction, Interrupted, ProcessIndex, ProcessState, Registers, TerminalIndex,
+    BpfIndex, FilterInstruction, Interrupted, ProcessIndex, ProcessState, Registers, TerminalIndex,
 };
 use crux_script::{Arena, ScriptId, Tag};
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,8 @@ pub enum Source {
     External(String),
     /// The master of a pty that the builder made.
     Terminal(TerminalIndex),
+    /// A program that the role for cgroups has loaded.
+    Program(BpfIndex),
 }
 
 /// A thread that is to live.

@@ -48,6 +48,8 @@ pub(crate) struct Order {
     pub(crate) begun: Begun,
     /// Its descriptors.
     pub(crate) along: Vec<OwnedFd>,
+    /// eBPF programs, loaded.
+    programs: Vec<OwnedFd>,
 }
 
 impl Order {
@@ -69,6 +71,7 @@ pub(crate) fn order(planner: &mut Role) -> Result<Order, Failure> {
         plan,
         begun: Begun::default(),
         along: Vec::new(),
+        programs: Vec::new(),
     })
 }
 
@@ -94,11 +97,20 @@ pub(crate) fn begin(forker: &mut Role, order: &mut Order) -> Result<(), Failure>
 
 impl Order {
     /// Before anything is mounted: cgroup file systems of the container may show them.
-    pub(crate) fn make_cgroups(&self, cgroups: &mut Role) -> Result<(), Failure> {
-        match self.moves() {
-            true => place(cgroups, &Placing::Make(self.delivery.cgroups.clone())),
-            false => Ok(()),
+    pub(crate) fn make_cgroups(&mut self, cgroups: &mut Role) -> Result<(), Failure> {
+        let plan = &self.delivery.cgroups;
+        if self.moves() || !plan.programs.is_empty() {
+            place(cgroups, &Placing::Make(plan.clone()))?;
+            for at in 0..plan.programs.len() {
+                let load = Placing::Load(at as u32);
+                cgroups.send(&load, &[]).or_exit(Exit::Undone)?;
+                let answer = cgroups.receive::<Answer<()>>(bound(SMALL, 1));
+                let (done, program) = answer.or_exit(Exit::Undone)?;
+                done.map_err(Failure::from)?;
+                self.programs.extend(program);
+            }
         }
+        Ok(())
     }
 
     /// Whether any task is to be elsewhere than its restorer.
@@ -142,6 +154,7 @@ pub(crate) fn run(
         options,
         built: &built,
         held: consoles.held(),
+        programs: &order.programs,
     };
     let pid = bring_up(
         &mut forker,
@@ -243,6 +256,7 @@ struct Surroundings<'a> {
     options: &'a Options,
     built: &'a Handed,
     held: &'a Held,
+    programs: &'a [OwnedFd],
 }
 
 impl<'a> Surroundings<'a> {
@@ -300,6 +314,7 @@ fn descriptor<'a>(
         Source::BuiltNet => built.net.as_ref().map(|it| it.as_fd()),
         Source::BuiltIpc => built.ipc.as_ref().map(|it| it.as_fd()),
         Source::External(name) => surroundings.external(name),
+        Source::Program(at) => surroundings.programs.get(at.at()).map(|it| it.as_fd()),
         Source::Terminal(at) => surroundings.master(made.get(at.at()).copied().flatten()),
         Source::CallerRoute => holdings.route.as_ref().map(|fd| fd.as_fd()),
     };

@@ -338,6 +338,7 @@ pub(crate) fn record() -> Result<Tasks> {
         networks: Vec::new(),
         removed_working: Vec::new(),
         cgroups: Vec::new(),
+        programs: Vec::new(),
     })
 }
 

@@ -18,6 +18,7 @@ mod outside;
 mod owners;
 mod paths;
 mod pipes;
+mod programs;
 mod queue;
 mod seen;
 mod sockets;
@@ -32,12 +33,13 @@ use super::objects::Objects;
 use super::removed::{DELETED, is_removed};
 use super::same::{Distinct, Shared};
 use super::{Part, Places, Target, TaskCause, TaskObstacle};
+use crate::collect::cgroups::AttachedProgram;
 use crate::judge::Policy;
 use crux_image::mounts::FileKind;
 use crux_image::tasks::{
-    ControllingTerminal, Descriptor, DescriptorTable, DescriptorTableIndex, FileAccess, FileIndex,
-    FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex, ProcessIndex,
-    RemovedWorking, Socket, Terminal,
+    BpfIndex, BpfProgram, ControllingTerminal, Descriptor, DescriptorTable, DescriptorTableIndex,
+    FileAccess, FileIndex, FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex,
+    ProcessIndex, RemovedWorking, Socket, Terminal,
 };
 use crux_mount::sys::SysError;
 use outside::Names;
@@ -85,15 +87,20 @@ pub struct Files {
     pub controlling: Vec<ControllingTerminal>,
     /// Of [`Files::fs`]: those whose working directory was removed.
     pub removed_working: Vec<RemovedWorking>,
+    /// By [`BpfIndex`].
+    pub programs: Vec<BpfProgram>,
+    /// The number that each has as long as it is loaded.
+    pub program_numbers: Vec<u32>,
     /// Of each process: none for a zombie, and where there is an obstacle.
     pub of: Vec<(Option<DescriptorTableIndex>, Option<FsIndex>)>,
 }
 
 /// Captures them. They are complete if no obstacle was added.
-pub fn capture(
+pub(crate) fn capture(
     targets: &[Target],
     places: &Places,
     policy: &Policy,
+    attached: &[AttachedProgram],
     objects: &mut Objects,
     obstacles: &mut Vec<TaskObstacle>,
 ) -> Result<Files, FilesError> {
@@ -133,6 +140,9 @@ pub fn capture(
         this: this().map_err(own)?,
         first: targets.first().map_or(0, |target| target.pid),
         names: Names::new(policy),
+        programs: HashMap::new(),
+        attached,
+        replaces_programs: policy.replaces_programs,
         terminals: Terminals::default(),
         holders,
     };
@@ -205,6 +215,11 @@ struct Collector<'a> {
     /// By inode number: descriptions, and where each was seen first.
     by_inode: HashMap<u64, Vec<(epoll::Place, FileIndex)>>,
     names: Names<'a>,
+    /// By the kernel's numbers.
+    programs: HashMap<u32, BpfIndex>,
+    attached: &'a [AttachedProgram],
+    /// `--replace-bpf`
+    replaces_programs: bool,
     terminals: Terminals,
     /// Of each process: its number in the container, and whether it is the first.
     holders: HashMap<u32, (u32, bool)>,

@@ -106,6 +106,7 @@ fn check_file(tasks: &Tasks, mounts: &Mounts, file: &OpenFile) -> Result<(), Tas
         OpenTarget::Epoll(targets) => epoll(tasks, targets),
         OpenTarget::Process(index) => in_range("process", index.at(), tasks.processes.len()),
         OpenTarget::Inotify(watches) => inotify(mounts, watches),
+        OpenTarget::Program(index) => in_range("eBPF program", index.at(), tasks.programs.len()),
     }
 }
 

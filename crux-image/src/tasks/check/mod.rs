@@ -4,6 +4,7 @@
 //! What passes can be compiled into scripts without a bounds check failing or a loop
 //! not ending; whether this kernel can run them is the planner's business.
 
+mod bpf;
 mod files;
 mod ipc;
 mod memory;
@@ -36,6 +37,7 @@ impl Tasks {
         ipc::check(self)?;
         sockets::check(self, mounts)?;
         seccomp::check(self)?;
+        bpf::check(self)?;
         terminals::check(self, mounts)?;
         network::check(self)
     }

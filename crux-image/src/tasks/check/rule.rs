@@ -37,6 +37,7 @@ pub enum TasksPlace {
     Ipc(usize),
     Seccomp(usize),
     Network(usize),
+    Program(usize),
 }
 
 impl fmt::Display for TasksPlace {
@@ -61,6 +62,7 @@ impl fmt::Display for TasksPlace {
             Self::Seccomp(at) => write!(f, "seccomp filters {at}"),
             Self::Ipc(at) => write!(f, "contents of IPC namespaces {at}"),
             Self::Network(at) => write!(f, "network {at}"),
+            Self::Program(at) => write!(f, "eBPF program {at}"),
         }
     }
 }
@@ -82,6 +84,10 @@ pub enum TasksRule {
         index: usize,
         count: usize,
     },
+    #[error(
+        "an eBPF program is of a type, has an instruction or a name, or is attached where none that is restored is"
+    )]
+    Program,
     #[error("there is no process")]
     NoProcess,
     #[error("its parent does not stand before it")]

@@ -12,8 +12,8 @@ use crux_image::mounts::{
     Mounts, NamespaceContext, NamespaceIndex, Origin, OwnFsType, UserNsIndex,
 };
 use crux_image::tasks::{
-    FileIndex, OpenFile, OpenTarget, SharedMemoryIndex, SharedMemoryKind, SocketIndex, Tasks,
-    TerminalIndex, UnlinkedIndex,
+    BpfIndex, FileIndex, OpenFile, OpenTarget, SharedMemoryIndex, SharedMemoryKind, SocketIndex,
+    Tasks, TerminalIndex, UnlinkedIndex,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -48,6 +48,7 @@ pub(super) struct Numbers {
     pub(super) built_net: bool,
     pub(super) built_ipc: bool,
     externals: Vec<(u32, String)>,
+    programs: Vec<(u32, BpfIndex)>,
     files: Vec<u32>,
     memory: Vec<u32>,
     /// Each socket, and who helps to bring it about.
@@ -80,7 +81,7 @@ impl Numbers {
         let proc = needs_proc(tasks).then(&mut take);
         let caller_route = has_outer_ends(&tasks.networks).then(&mut take);
         let namespaces = mounts.namespaces.iter().map(|_| (take(), take())).collect();
-        let mut externals = Vec::new();
+        let (mut externals, mut programs) = (Vec::new(), Vec::new());
         let mut files = Vec::with_capacity(tasks.files.len());
         let mut open = HashMap::new();
         for file in &tasks.files {
@@ -90,6 +91,9 @@ impl Numbers {
             }
             if let OpenTarget::External { name, .. } = &file.target {
                 externals.push((number, name.clone()));
+            }
+            if let OpenTarget::Program(index) = file.target {
+                programs.push((number, index));
             }
             files.push(number);
         }
@@ -135,6 +139,7 @@ impl Numbers {
             built_ipc: built(OwnFsType::Mqueue) && users::born(tasks).is_none(),
             caller_route,
             externals,
+            programs,
             files,
             memory,
             sockets,
@@ -227,6 +232,8 @@ impl Numbers {
         }
         let externals = self.externals.iter();
         all.extend(externals.map(|(number, name)| (*number, Source::External(name.clone()))));
+        let programs = self.programs.iter();
+        all.extend(programs.map(|(number, at)| (*number, Source::Program(*at))));
         let terminals = self.terminals.iter().cloned();
         all.extend(terminals.filter_map(|(number, source)| Some((number, source?))));
         let inherited = |(number, source)| Inherited { number, source };
@@ -250,6 +257,7 @@ impl Numbers {
                 Source::CallerRoute => "the caller's network".to_owned(),
                 Source::External(name) => name,
                 Source::Terminal(at) => format!("master of terminal {}", at.0),
+                Source::Program(at) => format!("eBPF program {}", at.0),
             };
             (it.number, name)
         };

@@ -320,6 +320,7 @@ pub(in crate::tasks) fn record() -> Tasks {
         networks: Vec::new(),
         removed_working: Vec::new(),
         cgroups: Vec::new(),
+        programs: Vec::new(),
     }
 }
 

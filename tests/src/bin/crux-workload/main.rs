@@ -19,6 +19,7 @@ mod named;
 mod namespaces;
 mod netlink;
 mod processor;
+mod programs;
 mod removed;
 mod seccomp;
 mod signals;
@@ -63,6 +64,8 @@ const SCENARIOS: &[Scenario] = &[
     ("signalfd", events::signals),
     ("timerfd", events::timers),
     ("epoll", epoll::targets),
+    ("ebpf", programs::readable),
+    ("ebpf-that-writes", programs::unreadable),
     ("epoll-of-a-family", epoll::of_a_family),
     ("threads", threads::many),
     ("signals", signals::kept),

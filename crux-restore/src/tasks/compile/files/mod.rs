@@ -65,7 +65,7 @@ impl Compiler<'_> {
                 OpenTarget::Epoll(_) => self.open_epoll(at, index, file),
                 OpenTarget::Inotify(_) => self.open_inotify(at, index, file),
                 OpenTarget::Process(_) => {}
-                OpenTarget::External { .. } | OpenTarget::Socket(_) => {}
+                OpenTarget::External { .. } | OpenTarget::Socket(_) | OpenTarget::Program(_) => {}
                 OpenTarget::Terminal(..) => self.open_terminal(at, process, index, file),
                 OpenTarget::Unlinked(unlinked) => self.open_unlinked(at, index, file, *unlinked),
             }
