@@ -392,6 +392,24 @@ fn outcome(result: libc::c_long) -> Result<libc::c_long, Errno> {
     Err(code.map_or(Errno::IO, Errno::from_raw_os_error))
 }
 
+/// bpf(2). What the words lead to is the caller's, lives until the call returns, and is as long as they say.
+fn bpf(command: u32, attributes: &mut [u64; 9]) -> Result<i32, Errno> {
+    let length = size_of_val(attributes);
+    // SAFETY: the kernel reads and writes `length` bytes of `attributes`, and the buffers of this module's callers
+    // in `bpf.rs`, with lengths that stand beside them.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), length) };
+    match i32::try_from(result) {
+        Ok(result) if result >= 0 => Ok(result),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// What bpf(2) has just made: close-on-exec, always.
+fn made_descriptor(fd: i32) -> Option<OwnedFd> {
+    // SAFETY: the kernel made this descriptor for us, and nobody else has its number.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -438,22 +456,4 @@ mod tests {
             offset_of!(kernel::mnt_id_req, mnt_ns_id)
         );
     }
-}
-
-/// bpf(2). What the words lead to is the caller's, lives until the call returns, and is as long as they say.
-fn bpf(command: u32, attributes: &mut [u64; 9]) -> Result<i32, Errno> {
-    let length = size_of_val(attributes);
-    // SAFETY: the kernel reads and writes `length` bytes of `attributes`, and the buffers of this module's callers
-    // in `bpf.rs`, with lengths that stand beside them.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), length) };
-    match i32::try_from(result) {
-        Ok(result) if result >= 0 => Ok(result),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
-    }
-}
-
-/// What bpf(2) has just made: close-on-exec, always.
-fn made_descriptor(fd: i32) -> Option<OwnedFd> {
-    // SAFETY: the kernel made this descriptor for us, and nobody else has its number.
-    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -48,7 +48,8 @@ pub(crate) fn read(pid: u32) -> Result<SeenCgroups, DumpError> {
     let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let table = mountinfo::parse(&text).unwrap_or_default();
     let (mut beneath, mut attached) = (Vec::new(), Vec::new());
-    for (controllers, path) in all {
+    let own = std::fs::read("/proc/self/cgroup").unwrap_or_default();
+    for (controllers, path) in all.into_iter().filter(|root| !is_around(root, &own)) {
         // Who sees nothing of the hierarchy has nothing mounted of it to give either.
         if let Some(entry) = hierarchies::whole(&table, controllers) {
             let top = [&entry.mountpoint[..], path].concat();
@@ -88,6 +89,14 @@ fn programs(place: &Path, path: &[u8]) -> Vec<AttachedProgram> {
         })
     });
     found.collect()
+}
+
+/// Whether this process is there as well, or beneath: what else is there is not the container's alone.
+fn is_around((controllers, root): &(Vec<u8>, Vec<u8>), own: &[u8]) -> bool {
+    lines(own).any(|(known, path)| {
+        let rest = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root));
+        known == controllers && rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    })
 }
 
 /// More than these are those of a machine, and not of a container.
@@ -175,6 +184,18 @@ fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_that_the_dumper_is_beneath_is_not_the_containers_alone() {
+        let root = |path: &[u8]| (b"cpu".to_vec(), path.to_vec());
+        let own = b"2:cpu:/a/b\n1:pids:/c\n";
+        for around in [&b"/"[..], b"/a", b"/a/b"] {
+            assert!(is_around(&root(around), own));
+        }
+        for other in [&b"/a/b/c"[..], b"/a/bc", b"/c"] {
+            assert!(!is_around(&root(other), own));
+        }
+    }
 
     #[test]
     fn a_root_is_what_the_inside_does_not_show() {
