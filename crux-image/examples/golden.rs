@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     }
     let mut writer = ImageWriter::create(&Path::new(&dir).join("tasks"))?;
     writer.write_mounts(&vivid::mounts())?;
-    writer.write_tasks(&task_record::record(), &vivid::mounts())?;
+    writer.write_tasks(&task_record::second(), &vivid::mounts())?;
     writer.finish(vivid::facts())?;
     Ok(())
 }

@@ -46,3 +46,9 @@ fn version_1_of_tasks_is_read() {
     let (reader, mounts) = read("v2", "tasks");
     assert_eq!(reader.tasks(&mounts).unwrap(), Some(task_record::record()));
 }
+
+#[test]
+fn version_2_of_tasks_is_read() {
+    let (reader, mounts) = read("v2", "tasks-of-version-2");
+    assert_eq!(reader.tasks(&mounts).unwrap(), Some(task_record::second()));
+}

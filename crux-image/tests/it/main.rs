@@ -7,6 +7,7 @@ mod golden;
 mod groups;
 mod hostile;
 mod ipc;
+mod programs;
 mod property;
 mod scale;
 mod seccomp;

@@ -194,3 +194,47 @@ pub(crate) fn record() -> Tasks {
         programs: Vec::new(),
     }
 }
+
+/// The same with what version 2 added: kinds of files, cgroups, programs.
+pub(crate) fn second() -> Tasks {
+    let mut tasks = record();
+    let cgroup = |path: &[u8]| CgroupMembership {
+        controllers: Vec::new(),
+        path: path.to_vec(),
+    };
+    tasks.cgroups = vec![cgroup(b"/a/b"), cgroup(b"/a/b/c")];
+    tasks.programs = vec![BpfProgram {
+        kind: 8,
+        expected: 0,
+        name: b"deny".to_vec(),
+        gpl: true,
+        tag: [1, 2, 3, 4, 5, 6, 7, 8],
+        instructions: PERMIT.to_vec(),
+        replaced: true,
+        attached: vec![BpfAttachment {
+            cgroup: b"/a/b".to_vec(),
+            point: 1,
+            flags: 2,
+        }],
+    }];
+    let targets = [
+        OpenTarget::Event(EventCounter {
+            count: 5,
+            semaphore: true,
+        }),
+        OpenTarget::Signals { mask: 6 },
+        OpenTarget::Process(ProcessIndex(1)),
+        OpenTarget::Program(BpfIndex(0)),
+    ];
+    for (at, target) in targets.into_iter().enumerate() {
+        let file = FileIndex(tasks.files.len() as u32);
+        let like = tasks.files[0].clone();
+        tasks.files.push(OpenFile { target, ..like });
+        tasks.descriptor_tables[0].descriptors.push(Descriptor {
+            number: 4 + at as u32,
+            close_on_exec: false,
+            file,
+        });
+    }
+    tasks
+}
