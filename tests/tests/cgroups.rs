@@ -12,7 +12,10 @@ const HIERARCHIES: [&str; 4] = ["pids", "cpuset", "systemd", "unified"];
 
 /// The workload's first process is in the cgroup of this lab, its child in one beneath it.
 fn start_in_cgroups(lab: &Lab) -> Result<(Container, Cgroups, Vec<PathBuf>)> {
-    let cgroups = Cgroups::new(&lab.name(), &HIERARCHIES)?;
+    // Newer kernels are without some of version 1.
+    let here = |name: &&str| Path::new(CGROUP_ROOT).join(name).exists();
+    let hierarchies: Vec<&str> = HIERARCHIES.into_iter().filter(here).collect();
+    let cgroups = Cgroups::new(&lab.name(), &hierarchies)?;
     let mut container = start(lab, "cgroups")?;
     let first = container.pid.as_raw().unsigned_abs();
     let child = *children(first).first().context("no child")?;
