@@ -1,8 +1,31 @@
-//! Hierarchies of cgroups (cgroups(7)) in a mount table.
+//! Hierarchies of cgroups (cgroups(7)): in a mount table, and where a process is in them.
 //!
 //! Kind: pure.
 
 use crate::mountinfo::Entry;
+use crux_image::tasks::CgroupMembership;
+
+/// /proc/PID/cgroup: lines of `NUMBER:CONTROLLERS:PATH`. None if there is anything else.
+pub fn memberships(text: &[u8]) -> Option<Vec<CgroupMembership>> {
+    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let line = |line: &[u8]| {
+        let mut parts = line.splitn(3, |b| *b == b':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        // One that was removed keeps its members.
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        Some(CgroupMembership {
+            controllers: controllers.to_vec(),
+            path: path.to_vec(),
+        })
+    };
+    lines.map(line).collect()
+}
+
+/// Whether the cgroup `path` is `above`, or beneath it.
+pub fn is_within(path: &[u8], above: &[u8]) -> bool {
+    let rest = path.strip_prefix(above.strip_suffix(b"/").unwrap_or(above));
+    rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
 
 /// Where the hierarchy with these controllers, as /proc/PID/cgroup names them, is mounted as a whole.
 pub fn whole<'a>(table: &'a [Entry], controllers: &[u8]) -> Option<&'a Entry> {
@@ -30,6 +53,27 @@ pub fn whole<'a>(table: &'a [Entry], controllers: &[u8]) -> Option<&'a Entry> {
 mod tests {
     use super::*;
     use crate::mountinfo::parse;
+
+    #[test]
+    fn memberships_are_read() {
+        let found =
+            memberships(b"9:name=systemd:/a:b\n1:cpu,cpuacct:/\n0::/gone (deleted)\n").unwrap();
+        let of = |at: usize| (found[at].controllers.as_slice(), found[at].path.as_slice());
+        assert_eq!(of(0), (&b"name=systemd"[..], &b"/a:b"[..]));
+        assert_eq!(of(1), (&b"cpu,cpuacct"[..], &b"/"[..]));
+        assert_eq!(of(2), (&b""[..], &b"/gone"[..]));
+        assert_eq!(memberships(b"9\n"), None);
+    }
+
+    #[test]
+    fn what_only_begins_alike_is_not_within() {
+        for above in [&b"/"[..], b"/a", b"/a/", b"/a/b"] {
+            assert!(is_within(b"/a/b", above));
+        }
+        for other in [&b"/a/b/c"[..], b"/a/bc", b"/c"] {
+            assert!(!is_within(b"/a/b", other));
+        }
+    }
 
     const TABLE: &[u8] = include_bytes!("../testdata/debian12-systemd-mountinfo.txt");
 

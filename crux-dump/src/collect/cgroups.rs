@@ -7,25 +7,23 @@ use super::DumpError;
 use super::machine::Machine;
 use super::process::{self, Process};
 use crate::judge::NamespaceId;
-use crux_image::tasks::BpfKind;
+use crux_image::tasks::{BpfKind, CgroupMembership};
+use crux_mount::hierarchies::{self, is_within, memberships};
+use crux_mount::mountinfo;
 use crux_mount::sys::{NamespaceKind, bpf_attached, open_process_namespace, setns};
-use crux_mount::{hierarchies, mountinfo};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Controllers (of version 1, or none), and the path of the root.
-pub(crate) type Roots = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// What is known of cgroups before the tasks are asked where they are.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SeenCgroups {
     /// The roots of cgroup namespaces, by inode number.
-    pub(crate) roots: Vec<(u64, Roots)>,
+    pub(crate) roots: Vec<(u64, Vec<CgroupMembership>)>,
     /// All that is beneath them. Nobody need be in it.
-    pub(crate) beneath: Roots,
+    pub(crate) beneath: Vec<CgroupMembership>,
     /// eBPF programs that are attached there. What is attached to a root is whose it was who made the container.
     pub(crate) attached: Vec<AttachedProgram>,
 }
@@ -44,25 +42,33 @@ pub(crate) struct AttachedProgram {
 /// The container's cgroup namespaces, and all cgroups that are seen in them.
 pub(crate) fn read(pid: u32) -> Result<SeenCgroups, DumpError> {
     let roots = namespaces(pid)?;
-    let all: BTreeSet<_> = roots.iter().flat_map(|(_, roots)| roots).collect();
+    let own = std::fs::read("/proc/self/cgroup").unwrap_or_default();
+    let own = memberships(&own).unwrap_or_default();
+    let all = roots.iter().flat_map(|(_, roots)| roots);
+    let all: BTreeSet<_> = all.filter(|root| !is_around(root, &own)).collect();
+    if all.is_empty() {
+        return Ok(SeenCgroups {
+            roots,
+            ..SeenCgroups::default()
+        });
+    }
     let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let table = mountinfo::parse(&text).unwrap_or_default();
     let (mut beneath, mut attached) = (Vec::new(), Vec::new());
-    let own = std::fs::read("/proc/self/cgroup").unwrap_or_default();
-    for (controllers, path) in all.into_iter().filter(|root| !is_around(root, &own)) {
+    for root in all {
         // Who sees nothing of the hierarchy has nothing mounted of it to give either.
-        if let Some(entry) = hierarchies::whole(&table, controllers) {
-            let top = [&entry.mountpoint[..], path].concat();
-            walk(
-                Path::new(OsStr::from_bytes(&top)),
-                path,
-                &mut |place, path| {
-                    if controllers.is_empty() {
-                        attached.extend(programs(place, &path));
-                    }
-                    beneath.push((controllers.clone(), path));
-                },
-            );
+        if let Some(entry) = hierarchies::whole(&table, &root.controllers) {
+            let top = [&entry.mountpoint[..], &root.path].concat();
+            let top = Path::new(OsStr::from_bytes(&top));
+            walk(top, &root.path, &mut |place, path| {
+                if root.controllers.is_empty() {
+                    attached.extend(programs(place, &path));
+                }
+                beneath.push(CgroupMembership {
+                    controllers: root.controllers.clone(),
+                    path,
+                });
+            });
         }
     }
     beneath.truncate(MOST);
@@ -92,11 +98,9 @@ fn programs(place: &Path, path: &[u8]) -> Vec<AttachedProgram> {
 }
 
 /// Whether this process is there as well, or beneath: what else is there is not the container's alone.
-fn is_around((controllers, root): &(Vec<u8>, Vec<u8>), own: &[u8]) -> bool {
-    lines(own).any(|(known, path)| {
-        let rest = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root));
-        known == controllers && rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-    })
+fn is_around(root: &CgroupMembership, own: &[CgroupMembership]) -> bool {
+    own.iter()
+        .any(|it| it.controllers == root.controllers && is_within(&it.path, &root.path))
 }
 
 /// More than these are those of a machine, and not of a container.
@@ -120,7 +124,7 @@ fn walk(directory: &Path, path: &[u8], found: &mut impl FnMut(&Path, Vec<u8>)) {
 }
 
 /// Of each namespace that a process or a descendant of its is in, but the dumper's own, by inode number.
-fn namespaces(pid: u32) -> Result<Vec<(u64, Roots)>, DumpError> {
+fn namespaces(pid: u32) -> Result<Vec<(u64, Vec<CgroupMembership>)>, DumpError> {
     let own = Process::open(std::process::id())?;
     let fail = |pid: u32| move |error| DumpError::Process { pid, error };
     let open =
@@ -157,28 +161,19 @@ fn namespaces(pid: u32) -> Result<Vec<(u64, Roots)>, DumpError> {
     Ok(found)
 }
 
-/// Controllers and path.
-type Line<'a> = (&'a [u8], &'a [u8]);
-
 /// Hierarchies whose root cannot be told are left out: who has moved out of it.
-fn roots(outside: &[u8], inside: &[u8]) -> Roots {
-    let both = lines(outside).zip(lines(inside));
-    let root = |(outside, inside): (Line<'_>, Line<'_>)| {
-        let below = if inside.1 == b"/" { &b""[..] } else { inside.1 };
-        let root = outside.1.strip_suffix(below)?;
-        let root = if root.is_empty() { &b"/"[..] } else { root };
-        (outside.0 == inside.0).then(|| (outside.0.to_vec(), root.to_vec()))
+fn roots(outside: &[u8], inside: &[u8]) -> Vec<CgroupMembership> {
+    let read = |text| memberships(text).unwrap_or_default().into_iter();
+    let root = |(mut outside, inside): (CgroupMembership, CgroupMembership)| {
+        let below = match &inside.path[..] {
+            b"/" => b"",
+            path => path,
+        };
+        let root = outside.path.strip_suffix(below)?;
+        outside.path = if root.is_empty() { b"/" } else { root }.to_vec();
+        (outside.controllers == inside.controllers).then_some(outside)
     };
-    both.filter_map(root).collect()
-}
-
-/// Lines of `NUMBER:CONTROLLERS:PATH`.
-fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let lines = text.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| {
-        let mut parts = line.splitn(3, |byte| *byte == b':').skip(1);
-        Some((parts.next()?, parts.next()?))
-    })
+    read(outside).zip(read(inside)).filter_map(root).collect()
 }
 
 #[cfg(test)]
@@ -187,13 +182,16 @@ mod tests {
 
     #[test]
     fn a_root_that_the_dumper_is_beneath_is_not_the_containers_alone() {
-        let root = |path: &[u8]| (b"cpu".to_vec(), path.to_vec());
-        let own = b"2:cpu:/a/b\n1:pids:/c\n";
+        let root = |path: &[u8]| CgroupMembership {
+            controllers: b"cpu".to_vec(),
+            path: path.to_vec(),
+        };
+        let own = memberships(b"2:cpu:/a/b\n1:pids:/c\n").unwrap();
         for around in [&b"/"[..], b"/a", b"/a/b"] {
-            assert!(is_around(&root(around), own));
+            assert!(is_around(&root(around), &own));
         }
         for other in [&b"/a/b/c"[..], b"/a/bc", b"/c"] {
-            assert!(!is_around(&root(other), own));
+            assert!(!is_around(&root(other), &own));
         }
     }
 
@@ -202,7 +200,7 @@ mod tests {
         let outside = b"2:cpu:/a/b/c\n1:pids:/a\n0::/x\n";
         let inside = b"2:cpu:/c\n1:pids:/\n0::/x\n";
         let found = roots(outside, inside);
-        let root = |at: usize| found[at].1.as_slice();
+        let root = |at: usize| found[at].path.as_slice();
         assert_eq!(
             (root(0), root(1), root(2)),
             (&b"/a/b"[..], &b"/a"[..], &b"/"[..])

@@ -104,7 +104,7 @@ pub struct Captured {
 pub fn capture(
     frozen: &mut Frozen,
     surroundings: &Surroundings<'_>,
-    ipc: Ipc,
+    mut ipc: Ipc,
     filters: &Filters,
     pages: File,
 ) -> Result<Captured, CaptureError> {
@@ -113,6 +113,7 @@ pub fn capture(
         told,
         mut obstacles,
     } = conversation(frozen, filters)?;
+    let seen_cgroups = std::mem::take(&mut ipc.cgroups);
     let mut objects = Objects::new(PagesWriter::new(pages));
     let first = frozen.targets.first().map_or(0, |first| first.pid);
     let segments = ipc::segments(&ipc, first, &mut objects, &mut obstacles)?;
@@ -131,7 +132,7 @@ pub fn capture(
         &frozen.targets,
         &places,
         surroundings.policy,
-        &ipc.cgroups.attached,
+        &seen_cgroups.attached,
         &mut objects,
         &mut obstacles,
     )?;
@@ -156,15 +157,14 @@ pub fn capture(
     let seccomp_chains = filters.complete(frozen, &mut processes, &mut obstacles);
     let seccomp_chains =
         seccomp_chains.map_err(|error| CaptureError::Process { pid: first, error })?;
-    cgroups::roots(&mut recorder.namespaces, &ipc.cgroups.roots);
+    cgroups::roots(&mut recorder.namespaces, &seen_cgroups.roots);
     cgroups::held_by_none(
-        &ipc.cgroups,
+        &seen_cgroups,
         &files,
         surroundings.policy,
         first,
         &mut obstacles,
     );
-    let cgroups = cgroups::beneath(&ipc.cgroups);
     cgroups::of_threads(frozen, &processes, &mut obstacles)
         .map_err(|error| CaptureError::Process { pid: first, error })?;
     let context = ipc::Context {
@@ -210,7 +210,7 @@ pub fn capture(
         controlling: files.controlling,
         networks,
         removed_working: files.removed_working,
-        cgroups,
+        cgroups: seen_cgroups.beneath,
         programs: files.programs,
     };
     Ok(Captured { tasks, checksum })

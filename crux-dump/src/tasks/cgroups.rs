@@ -4,39 +4,30 @@
 
 use super::files::Files;
 use super::freeze::Frozen;
-use super::namespaces::{Namespaces, parse_cgroups};
+use super::namespaces::Namespaces;
 use super::proc_text::{odd, read_of_thread};
 use super::{Part, TaskCause, TaskObstacle};
-use crate::collect::cgroups::{AttachedProgram, Roots, SeenCgroups};
+use crate::collect::cgroups::{AttachedProgram, SeenCgroups};
 use crate::judge::Policy;
 use crux_image::path::Escaped;
 use crux_image::tasks::{CgroupMembership, Process};
+use crux_mount::hierarchies::memberships;
 use crux_mount::sys::SysError;
 use std::os::fd::AsFd as _;
 
 /// What the collector has found out. Of a hierarchy of which it knows nothing, where the first process is.
-pub(super) fn roots(namespaces: &mut Namespaces<'_>, found: &[(u64, Roots)]) {
+pub(super) fn roots(namespaces: &mut Namespaces<'_>, found: &[(u64, Vec<CgroupMembership>)]) {
     for (id, roots) in found {
         let Some(at) = namespaces.position(*id) else {
             continue;
         };
         for membership in &mut namespaces.cgroup[at].roots {
             let mut known = roots.iter();
-            if let Some((_, path)) = known.find(|(it, _)| *it == membership.controllers) {
-                membership.path.clone_from(path);
+            if let Some(root) = known.find(|it| it.controllers == membership.controllers) {
+                membership.path.clone_from(&root.path);
             }
         }
     }
-}
-
-/// All that the container sees, with and without tasks in them.
-pub(super) fn beneath(found: &SeenCgroups) -> Vec<CgroupMembership> {
-    let beneath = found.beneath.iter();
-    let beneath = beneath.map(|(controllers, path)| CgroupMembership {
-        controllers: controllers.clone(),
-        path: path.clone(),
-    });
-    beneath.collect()
 }
 
 /// eBPF programs that are attached and that no task has a descriptor of: nobody would load them again.
@@ -77,7 +68,7 @@ pub(super) fn of_threads(
         for thread in held.threads.iter().skip(1) {
             let tid = thread.tid().number();
             let text = read_of_thread(target.directory.as_fd(), tid, "cgroup")?;
-            let found = parse_cgroups(&text).ok_or_else(|| odd("task/TID/cgroup"))?;
+            let found = memberships(&text).ok_or_else(|| odd("task/TID/cgroup"))?;
             if found != process.cgroups {
                 let what = "it is in another cgroup than its process, which cannot be dumped yet";
                 obstacles.push(TaskObstacle {

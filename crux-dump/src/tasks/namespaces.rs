@@ -13,6 +13,7 @@ use crux_image::tasks::{
     CgroupMembership, CgroupNamespace, IpcNamespace, NetDeviceKind, NetNamespace, NetNsIndex,
     Network, PidNamespace, PidNsIndex, TimeNamespace, UtsNamespace, VethPeer,
 };
+use crux_mount::hierarchies::memberships;
 use crux_mount::sys::{NamespaceKind, SysError};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -351,23 +352,7 @@ fn inode(namespace: &OwnedFd) -> Result<Inode, SysError> {
 /// Where a process is in each hierarchy.
 pub(super) fn cgroups(target: &Target) -> Result<Vec<CgroupMembership>, SysError> {
     let text = read(&target.directory, "cgroup")?;
-    parse_cgroups(&text).ok_or_else(|| odd("cgroup"))
-}
-
-/// Lines of `NUMBER:CONTROLLERS:PATH`.
-pub(super) fn parse_cgroups(text: &[u8]) -> Option<Vec<CgroupMembership>> {
-    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-    let line = |line: &[u8]| {
-        let mut parts = line.splitn(3, |b| *b == b':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?);
-        // One that was removed keeps its members.
-        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-        Some(CgroupMembership {
-            controllers: controllers.to_vec(),
-            path: path.to_vec(),
-        })
-    };
-    lines.map(line).collect()
+    memberships(&text).ok_or_else(|| odd("cgroup"))
 }
 
 /// Lines of `monotonic SECONDS NANOSECONDS`, likewise `boottime`.
@@ -385,17 +370,6 @@ fn offsets(text: &[u8]) -> Option<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cgroups_are_read() {
-        let found =
-            parse_cgroups(b"9:name=systemd:/a:b\n1:cpu,cpuacct:/\n0::/gone (deleted)\n").unwrap();
-        let of = |at: usize| (found[at].controllers.as_slice(), found[at].path.as_slice());
-        assert_eq!(of(0), (&b"name=systemd"[..], &b"/a:b"[..]));
-        assert_eq!(of(1), (&b"cpu,cpuacct"[..], &b"/"[..]));
-        assert_eq!(of(2), (&b""[..], &b"/gone"[..]));
-        assert_eq!(parse_cgroups(b"9\n"), None);
-    }
 
     #[test]
     fn offsets_are_read() {

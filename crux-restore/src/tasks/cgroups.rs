@@ -5,6 +5,7 @@
 
 use crux_image::path::Escaped;
 use crux_image::tasks::{BpfProgram, CgroupMembership, ProcessIndex, ProcessState, Tasks};
+use crux_mount::hierarchies::is_within;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 
@@ -75,12 +76,7 @@ impl CgroupPlan {
 
     /// Those that none of these paths is above of; `own` are the caller's.
     pub(crate) fn missing(&self, granted: &[Vec<u8>], own: &[CgroupMembership]) -> BTreeSet<&[u8]> {
-        let is_granted = |path: &[u8]| {
-            granted.iter().any(|above| {
-                let rest = path.strip_prefix(above.strip_suffix(b"/").unwrap_or(above));
-                rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-            })
-        };
+        let is_granted = |path: &[u8]| granted.iter().any(|above| is_within(path, above));
         let asked = self.cgroups.iter().filter(|it| !own.contains(it));
         let paths = asked.map(|it| it.path.as_slice());
         paths.filter(|path| !is_granted(path)).collect()

@@ -5,6 +5,7 @@
 use super::compile::Machine;
 use crate::files::Held;
 use crux_image::tasks::{CgroupMembership, Clocks};
+use crux_mount::hierarchies::memberships;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::capabilities;
@@ -38,20 +39,8 @@ fn groups() -> Vec<u32> {
     groups.into_iter().map(|it| it.as_raw()).collect()
 }
 
-/// Lines of `NUMBER:CONTROLLERS:PATH`.
 fn cgroups() -> Option<Vec<CgroupMembership>> {
-    let text = std::fs::read("/proc/self/cgroup").ok()?;
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
-    let line = |line: &[u8]| {
-        let mut parts = line.splitn(3, |byte| *byte == b':').skip(1);
-        Some(CgroupMembership {
-            controllers: parts.next()?.to_vec(),
-            path: parts.next()?.to_vec(),
-        })
-    };
-    lines.map(line).collect()
+    memberships(&std::fs::read("/proc/self/cgroup").ok()?)
 }
 
 fn oom_score_adj() -> Option<i16> {
