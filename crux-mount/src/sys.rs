@@ -22,8 +22,8 @@ mod tree;
 
 pub use crate::ids::{MountId, MountNsId, UniqueMountId};
 pub use bpf::{
-    BPF_CHANGES, BPF_LOOKS, BpfAttached, BpfInfo, BpfLoad, bpf_attach, bpf_attached, bpf_detach,
-    bpf_info, bpf_load,
+    BPF_CHANGES, BPF_LOOKS, BPF_PROG_LOAD, BpfAttached, BpfInfo, BpfLoad, bpf_attach, bpf_attached,
+    bpf_detach, bpf_info, bpf_load,
 };
 pub use error::SysError;
 pub use filesystem::{
@@ -398,16 +398,14 @@ fn bpf(command: u32, attributes: &mut [u64; 9]) -> Result<i32, Errno> {
     // SAFETY: the kernel reads and writes `length` bytes of `attributes`, and the buffers of this module's callers
     // in `bpf.rs`, with lengths that stand beside them.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), length) };
-    match i32::try_from(result) {
-        Ok(result) if result >= 0 => Ok(result),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
-    }
+    outcome(result).map(|result| result as i32)
 }
 
-/// What bpf(2) has just made: close-on-exec, always.
-fn made_descriptor(fd: i32) -> Option<OwnedFd> {
+/// A program: close-on-exec, always (`BPF_PROG_LOAD`).
+fn bpf_program(attributes: &mut [u64; 9]) -> Result<OwnedFd, Errno> {
+    let fd = bpf(bpf::BPF_PROG_LOAD, attributes)?;
     // SAFETY: the kernel made this descriptor for us, and nobody else has its number.
-    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]

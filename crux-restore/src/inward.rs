@@ -40,8 +40,8 @@ impl Outer {
 
     /// A record of mounts, as it would have been made in here.
     pub(crate) fn mounts(self, mounts: &mut Mounts) {
-        let mut users = mounts.user_namespaces.iter_mut();
-        while let Some(user) = users.find(|it| it.parent.is_none()) {
+        let users = mounts.user_namespaces.iter_mut();
+        for user in users.filter(|it| it.parent.is_none()) {
             for (map, id) in [(&mut user.uid_map, self.uid), (&mut user.gid_map, self.gid)] {
                 map.iter_mut()
                     .for_each(|range| range.outside = inward(id, range.outside));

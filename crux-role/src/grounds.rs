@@ -7,7 +7,7 @@ use crate::capabilities::Capability;
 use crate::need::{Need, file_capabilities};
 use caps::CapSet;
 use rustix::fs::StatVfsMountFlags;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 const SELF: &str = "/proc/self/exe";
@@ -52,20 +52,18 @@ impl Grounds {
     /// What to do about `missing`, of all that the executable may need: words after a semicolon.
     pub fn advice(&self, missing: &[Need], all: &[Need]) -> String {
         let missing = missing.iter().map(|need| need.capability);
-        let mut out_of_bounds: Vec<_> = missing
+        let out_of_bounds: BTreeSet<_> = missing
             .clone()
             .filter(|capability| !self.bounding.contains(capability))
             .map(|capability| capability.to_string())
             .collect();
-        let mut named = HashSet::new();
-        out_of_bounds.retain(|name| named.insert(name.clone()));
         let program = self.program.display();
         let has_them = missing.clone().all(|it| self.file.contains(&it));
         if !out_of_bounds.is_empty() {
             return format!(
                 "nothing can grant {} here, as the bounding set of this process is without: have \
                  whatever confines it (a container, a service) keep that, or start it outside",
-                out_of_bounds.join(", ")
+                Vec::from_iter(out_of_bounds).join(", ")
             );
         }
         match self.obstacle {

@@ -2,7 +2,7 @@
 //!
 //! Kind: pure. docs/privileges.md has the same as a table, which a test holds to this.
 
-use crux_mount::sys::{BPF_CHANGES, BPF_LOOKS};
+use crux_mount::sys::{BPF_LOOKS, BPF_PROG_LOAD};
 use crux_role::{Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -282,7 +282,7 @@ pub fn tracer_filter() -> Filter {
         .one_of(libc::SYS_ioctl, 1, &TRACER_IOCTLS)
         // Programs are looked at, and loaded for a moment to see whether they are the same.
         .one_of(libc::SYS_bpf, 0, &BPF_LOOKS)
-        .one_of(libc::SYS_bpf, 0, &[BPF_CHANGES[0]])
+        .one_of(libc::SYS_bpf, 0, &[BPF_PROG_LOAD])
         // Who is at the other end of a socket is told in the network namespace of that socket.
         .one_of(libc::SYS_setns, 1, &[word(libc::CLONE_NEWNET)])
         .when(

@@ -6,7 +6,7 @@
 //! by having it translate programs of one load. Whether the way back was right, the kernel says itself: a tag
 //! is that of the instructions that were loaded.
 
-use crux_image::tasks::{BpfKind, leads_elsewhere};
+use crux_image::tasks::{BpfKind, PERMIT, leads_elsewhere};
 use crux_mount::sys::{BpfInfo, BpfLoad, SysError, bpf_info, bpf_load};
 
 /// Of `struct __sk_buff`, the largest of the contexts; its fields are words.
@@ -14,8 +14,6 @@ const CONTEXT: u64 = 192;
 /// `BPF_LDX | BPF_MEM | BPF_W`
 const LOAD_WORD: u64 = 0x61;
 const EXIT: u64 = 0x95;
-/// `r0 = 1`
-const YES: u64 = 1 << 32 | 0xb7;
 
 /// What the verifier makes of the load of a field of the context in r1 to r0.
 struct Translation {
@@ -63,8 +61,9 @@ pub(super) fn loaded(info: &BpfInfo, kind: BpfKind, expected: u32) -> Option<Vec
 fn translation(kind: BpfKind, expected: u32, field: u64) -> Option<Translation> {
     // r0 = *(u32 *)(r1 + field)
     let load = LOAD_WORD | 1 << 12 | field << 16;
-    let info = trial(kind.number, expected, true, &[load, YES, EXIT]).ok()?;
-    let becomes = info.translated.strip_suffix(&[YES, EXIT])?.to_vec();
+    let program = [&[load][..], &PERMIT].concat();
+    let info = trial(kind.number, expected, true, &program).ok()?;
+    let becomes = info.translated.strip_suffix(&PERMIT)?.to_vec();
     (!becomes.is_empty() && becomes != [load]).then_some(Translation { field, becomes })
 }
 
@@ -182,16 +181,16 @@ mod tests {
             instruction(POINTER, 2, 6, 16, 0),
             instruction(IF_NONE, 2, 0, 1, 0),
             instruction(LOAD_WORD, 2, 2, 224, 0),
-            YES,
-            EXIT,
+            PERMIT[0],
+            PERMIT[1],
         ];
         let found = untranslated(&translated, &known()).unwrap();
         let wanted = [
             instruction(UNLESS, 3, 0, 2, 0),
             instruction(LOAD_WORD, 7, 6, 16, 0),
             instruction(LOAD_WORD, 2, 6, 40, 0),
-            YES,
-            EXIT,
+            PERMIT[0],
+            PERMIT[1],
         ];
         assert_eq!(found, wanted);
     }

@@ -13,7 +13,7 @@ use crate::path::Escaped;
 use crate::tasks::{
     AddressSpace, Area, Backing, BpfKind, BpfProgram, Location, OpenFile, OpenTarget, PAGE_SIZE,
     PageSource, PipeEnd, Process, ProcessIndex, ProcessState, SeccompState, SharedMemoryKind,
-    Sharing, Tasks,
+    Sharing, Tasks, tag_text,
 };
 use serde::Serialize;
 use std::fmt::Write;
@@ -432,14 +432,11 @@ fn size(bytes: u64) -> String {
 
 fn program(program: &BpfProgram) -> String {
     let kind = BpfKind::of(program.kind).map_or("?", |it| it.name);
-    let tag = program.tag.iter().map(|byte| format!("{byte:02x}"));
     let what = match program.replaced {
         true => "in the place of one that could not be read".to_owned(),
-        false => format!("tag {}", tag.collect::<String>()),
+        false => format!("tag {}", tag_text(program.tag)),
     };
-    let mut places = program.attached.iter();
-    let places = places
-        .by_ref()
-        .map(|it| format!(", attached to {}", Escaped(&it.cgroup)));
+    let places = program.attached.iter();
+    let places = places.map(|it| format!(", attached to {}", Escaped(&it.cgroup)));
     format!("eBPF program, {kind}, {what}{}", places.collect::<String>())
 }

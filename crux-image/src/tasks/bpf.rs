@@ -25,6 +25,11 @@ pub struct BpfProgram {
     pub attached: Vec<BpfAttachment>,
 }
 
+/// A tag as /proc and bpftool(8) show it.
+pub fn tag_text(tag: [u8; 8]) -> String {
+    tag.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A place that a program is attached to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BpfAttachment {

@@ -34,7 +34,7 @@ mod unix_socket;
 mod unlinked;
 mod version_1;
 
-pub use bpf::{BpfAttachment, BpfKind, BpfProgram, PERMIT, leads_elsewhere};
+pub use bpf::{BpfAttachment, BpfKind, BpfProgram, PERMIT, leads_elsewhere, tag_text};
 pub use check::{TasksError, TasksPlace, TasksRule};
 pub use counters::{EventCounter, TimerFile};
 pub use epoll::EpollTarget;

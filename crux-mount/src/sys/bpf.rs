@@ -3,11 +3,10 @@
 //! Kind: effect. Only what programs of cgroups need: to look at one, to load one, to attach it and to see what is attached.
 
 use super::error::{SysError, call};
-use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
-/// Commands of bpf(2).
-const PROG_LOAD: u32 = 5;
+/// Commands of bpf(2); this one gives a descriptor.
+pub const BPF_PROG_LOAD: u32 = 5;
 const PROG_ATTACH: u32 = 8;
 const PROG_DETACH: u32 = 9;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -15,7 +14,7 @@ const PROG_QUERY: u32 = 16;
 /// Those that look.
 pub const BPF_LOOKS: [u32; 2] = [OBJ_GET_INFO_BY_FD, PROG_QUERY];
 /// Those that change something: load, attach, detach.
-pub const BPF_CHANGES: [u32; 3] = [PROG_LOAD, PROG_ATTACH, PROG_DETACH];
+pub const BPF_CHANGES: [u32; 3] = [BPF_PROG_LOAD, PROG_ATTACH, PROG_DETACH];
 
 /// What the kernel says of a program (`struct bpf_prog_info`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -143,8 +142,7 @@ pub fn bpf_load(load: &BpfLoad<'_>) -> Result<OwnedFd, SysError> {
         halves(8),
         two(0, load.expected),
     ];
-    let fd = super::bpf(PROG_LOAD, &mut attributes).map_err(call(describe))?;
-    super::made_descriptor(fd).ok_or_else(|| SysError::new(describe(), Errno::BADF))
+    super::bpf_program(&mut attributes).map_err(call(describe))
 }
 
 /// Attaches a program to a cgroup.

@@ -82,53 +82,38 @@ impl Cgroups {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = |at: &OwnedFd, name: &[u8]| openat(at, name, flags, Mode::empty());
-        let mut here = root;
+        let (mut here, mut path) = (root, Vec::new());
         let names = cgroup.path.split(|byte| *byte == b'/');
         for name in names.filter(|name| !name.is_empty()) {
             if matches!(name, b"." | b"..") {
                 return Err(failed("openat", Errno::INVAL));
             }
-            let found =
-                match open(&here, name).and_then(|it| self.or_stale(it, &here, name, cgroup)) {
-                    Err(Errno::NOENT) => {
-                        let mode = Mode::from_raw_mode(0o755);
-                        mkdirat(&here, name, mode).map_err(|errno| failed("mkdirat", errno))?;
-                        let above = here.try_clone();
-                        let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
-                        self.made.push((above, name.to_vec()));
-                        open(&here, name).map_err(|errno| failed("openat", errno))?
-                    }
-                    other => other.map_err(|errno| failed("openat", errno))?,
-                };
+            path.extend_from_slice(&[b"/", name].concat());
+            let points = self.points(cgroup, &path);
+            let there = open(&here, name);
+            let there = there.and_then(|it| or_stale(it, &here, name, &points));
+            let found = match there {
+                Err(Errno::NOENT) => {
+                    let mode = Mode::from_raw_mode(0o755);
+                    mkdirat(&here, name, mode).map_err(|errno| failed("mkdirat", errno))?;
+                    let above = here.try_clone();
+                    let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
+                    self.made.push((above, name.to_vec()));
+                    open(&here, name).map_err(|errno| failed("openat", errno))?
+                }
+                other => other.map_err(|errno| failed("openat", errno))?,
+            };
             inherit_processors(&here, &found);
             here = found;
         }
         Ok(here)
     }
 
-    /// KERNEL: a cgroup keeps its programs when those who were in it have ended, and nobody can take them off who has not loaded
-    /// them. One that a restore has left goes, if nobody is in it; it will be made again.
-    fn or_stale(
-        &self,
-        found: OwnedFd,
-        above: &OwnedFd,
-        name: &[u8],
-        cgroup: &CgroupMembership,
-    ) -> Result<OwnedFd, Errno> {
+    /// Where programs are to be attached to the cgroup `path` of the hierarchy of another.
+    fn points(&self, cgroup: &CgroupMembership, path: &[u8]) -> Vec<u32> {
         let programs = self.plan.programs.iter().flat_map(|it| &it.attached);
-        let mut here = programs.filter(|it| {
-            cgroup.controllers.is_empty() && it.cgroup == cgroup.path && cgroup.path.ends_with(name)
-        });
-        let again = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let readable = openat(&found, c".", again, Mode::empty())?;
-        let taken = |point| sys::bpf_attached(&readable, point).is_ok_and(|it| !it.is_empty());
-        match here.any(|it| taken(it.point)) {
-            true => {
-                unlinkat(above, name, AtFlags::REMOVEDIR)?;
-                Err(Errno::NOENT)
-            }
-            false => Ok(found),
-        }
+        let here = programs.filter(|it| cgroup.controllers.is_empty() && it.cgroup == path);
+        here.map(|it| it.point).collect()
     }
 
     /// Loads a program, which has to be the one that was dumped, and attaches it.
@@ -159,8 +144,7 @@ impl Cgroups {
             let mut here = cgroups.filter(|(it, _)| it.controllers.is_empty());
             let found = here.find(|(it, _)| it.path == place.cgroup);
             let (_, directory) = found.ok_or_else(|| amiss(&"its cgroup is not there"))?;
-            let again = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let cgroup = openat(directory, c".", again, Mode::empty());
+            let cgroup = readable(directory);
             let cgroup = cgroup.map_err(|errno| amiss(&std::io::Error::from(errno)))?;
             let attached = sys::bpf_attach(&cgroup, &loaded, place.point, place.flags);
             attached.map_err(|error| amiss(&error))?;
@@ -228,6 +212,34 @@ impl Cgroups {
         }
         Ok(())
     }
+}
+
+/// KERNEL: a cgroup keeps its programs when those who were in it have ended, and nobody can take them off who has not loaded
+/// them. One that a restore has left goes, if nobody is in it; it will be made again.
+fn or_stale(
+    found: OwnedFd,
+    above: &OwnedFd,
+    name: &[u8],
+    points: &[u32],
+) -> Result<OwnedFd, Errno> {
+    if points.is_empty() {
+        return Ok(found);
+    }
+    let cgroup = readable(&found)?;
+    let taken = |point: &u32| sys::bpf_attached(&cgroup, *point).is_ok_and(|it| !it.is_empty());
+    match points.iter().any(taken) {
+        true => {
+            unlinkat(above, name, AtFlags::REMOVEDIR)?;
+            Err(Errno::NOENT)
+        }
+        false => Ok(found),
+    }
+}
+
+/// The same directory, as bpf(2) takes it: not by path only.
+fn readable(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(directory, c".", flags, Mode::empty())
 }
 
 /// The root of a hierarchy: where the caller has it mounted as a whole.

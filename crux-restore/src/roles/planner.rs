@@ -61,9 +61,7 @@ pub(crate) fn work(
             channel.send(&Answer::Ok(Planned::Task), &[])?;
             channel.send(&task, &[])?;
             if let Some(tasks) = &tasks {
-                let own = &before.machine.cgroups;
-                let cgroups = CgroupPlan::new(&tasks.tasks, own);
-                channel.send(&delivery(tasks, &task.mounts, cgroups), &[])?;
+                channel.send(&delivery(tasks, &task.mounts), &[])?;
                 channel.send(&tasks.plan, &[])?;
             }
             let (restored, tables) =
@@ -91,6 +89,7 @@ struct Compilation {
     plan: TaskPlan,
     made: Vec<Option<Made>>,
     kept: Vec<Kept>,
+    cgroups: CgroupPlan,
 }
 
 /// The planner's whole job on an image up to the plan, in the calling process, as a restore
@@ -113,12 +112,13 @@ enum Prepared {
 }
 
 /// What the supervisor is told of a plan.
-fn delivery(compiled: &Compilation, mounts: &Mounts, cgroups: CgroupPlan) -> Delivery {
+fn delivery(compiled: &Compilation, mounts: &Mounts) -> Delivery {
     let Compilation {
         tasks,
         plan,
         made,
         kept,
+        cgroups,
     } = compiled;
     let procs = mounts
         .origins
@@ -133,7 +133,7 @@ fn delivery(compiled: &Compilation, mounts: &Mounts, cgroups: CgroupPlan) -> Del
         threads: plan.threads.len() as u64,
         made: made.clone(),
         kept: kept.clone(),
-        cgroups,
+        cgroups: cgroups.clone(),
         procs: if pid { procs.count() as u32 } else { 0 },
     }
 }
@@ -236,6 +236,7 @@ fn compiled(
         plan,
         made,
         kept,
+        cgroups,
     })))
 }
 

@@ -177,7 +177,7 @@ pub(crate) fn cgroups(patience: Duration) -> Result<Spec, FilterError> {
 
 /// Of the role for cgroups.
 pub fn cgroups_filter() -> Filter {
-    Filter::base()
+    statx_of_descriptors(Filter::base())
         .allow(&[
             libc::SYS_clock_nanosleep,
             libc::SYS_fstat,
@@ -187,11 +187,6 @@ pub fn cgroups_filter() -> Filter {
             libc::SYS_openat,
             libc::SYS_unlinkat,
         ])
-        .when(
-            libc::SYS_statx,
-            &[Condition::Bits(2, EMPTY_PATH, EMPTY_PATH)],
-        )
-        .when(libc::SYS_statx, &[Condition::Is(1, 0)])
         .one_of(libc::SYS_fcntl, 1, &[libc::F_DUPFD_CLOEXEC as u32])
         .one_of(libc::SYS_bpf, 0, &BPF_CHANGES)
         .one_of(libc::SYS_bpf, 0, &BPF_LOOKS)
@@ -200,25 +195,28 @@ pub fn cgroups_filter() -> Filter {
 /// Of the planner.
 pub fn planner_filter() -> Filter {
     let duplicate = libc::F_DUPFD_CLOEXEC as u32;
-    Filter::base()
+    statx_of_descriptors(Filter::base())
         .allow(&[
             libc::SYS_fstat,
             libc::SYS_lseek,
             libc::SYS_pread64,
             libc::SYS_readv,
         ])
-        // Of a descriptor, not of a path.
-        .when(
-            libc::SYS_statx,
-            &[Condition::Bits(2, EMPTY_PATH, EMPTY_PATH)],
-        )
-        // std asks with no path at all whether the kernel knows the call.
-        .when(libc::SYS_statx, &[Condition::Is(1, 0)])
         .when(
             libc::SYS_newfstatat,
             &[Condition::Bits(3, EMPTY_PATH, EMPTY_PATH)],
         )
         .one_of(libc::SYS_fcntl, 1, &[duplicate])
+}
+
+/// Of a descriptor, not of a path; std asks with no path at all whether the kernel knows the call.
+fn statx_of_descriptors(filter: Filter) -> Filter {
+    filter
+        .when(
+            libc::SYS_statx,
+            &[Condition::Bits(2, EMPTY_PATH, EMPTY_PATH)],
+        )
+        .when(libc::SYS_statx, &[Condition::Is(1, 0)])
 }
 
 const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;

@@ -8,9 +8,8 @@ use crate::collect::cgroups::AttachedProgram;
 use crate::tasks::programs::{loaded, trial};
 use crate::tasks::{Target, TaskCause};
 use crux_image::mounts::FileKind;
-use crux_image::tasks::{BpfAttachment, BpfKind, BpfProgram, OpenTarget, PERMIT};
+use crux_image::tasks::{BpfAttachment, BpfKind, BpfProgram, OpenTarget, PERMIT, tag_text};
 use crux_mount::sys::{BpfInfo, SysError, bpf_info};
-use std::fmt::Write as _;
 
 impl Collector<'_> {
     /// A program, by its number. Two descriptions of one become one: there is nothing else to them.
@@ -36,10 +35,6 @@ impl Collector<'_> {
     }
 
     fn recorded(&self, info: &BpfInfo) -> Result<BpfProgram, String> {
-        let mut tag = String::new();
-        info.tag.iter().for_each(|byte| {
-            let _ = write!(tag, "{byte:02x}");
-        });
         let Some(kind) = BpfKind::of(info.kind) else {
             let number = info.kind;
             return Err(format!(
@@ -48,7 +43,11 @@ impl Collector<'_> {
         };
         let places = self.attached.iter().filter(|it| it.program == info.id);
         let attached: Vec<_> = places.map(attachment).collect();
-        let described = format!("is an eBPF program ({}, tag {tag})", kind.name);
+        let described = format!(
+            "is an eBPF program ({}, tag {})",
+            kind.name,
+            tag_text(info.tag)
+        );
         let expected = match (kind.expects, attached.first()) {
             (false, _) => 0,
             (true, Some(place)) => place.point,
@@ -58,20 +57,21 @@ impl Collector<'_> {
                 ));
             }
         };
-        let original = loaded(info, kind, expected);
-        let replaced = original.is_none();
-        if replaced && !self.replaces_programs {
-            return Err(format!(
-                "{described} whose instructions cannot be read and loaded again; --replace-bpf puts one in \
-                 its place that permits everything"
-            ));
-        }
-        let instructions = original.unwrap_or_else(|| PERMIT.to_vec());
-        // What is the same has the same tag; what is in its place has its own.
-        let tried = trial(info.kind, expected, info.gpl, &instructions);
-        let tag = tried
-            .map_err(|error| format!("{described}; one in its place: {error}"))?
-            .tag;
+        let (instructions, tag, replaced) = match self.original(info, kind, expected) {
+            Some(instructions) => (instructions, info.tag, false),
+            None if self.replaces_programs => {
+                let permits = trial(info.kind, expected, info.gpl, &PERMIT);
+                let permits =
+                    permits.map_err(|error| format!("{described}; one in its place: {error}"))?;
+                (PERMIT.to_vec(), permits.tag, true)
+            }
+            None => {
+                return Err(format!(
+                    "{described} whose instructions cannot be read and loaded again; --replace-bpf puts one in \
+                     its place that permits everything"
+                ));
+            }
+        };
         Ok(BpfProgram {
             kind: info.kind,
             expected,
@@ -82,6 +82,19 @@ impl Collector<'_> {
             replaced,
             attached,
         })
+    }
+
+    /// What it was loaded with. Finding that out takes the kernel dozens of programs, and systemd has one several times.
+    fn original(&self, info: &BpfInfo, kind: BpfKind, expected: u32) -> Option<Vec<u64>> {
+        let mut known = self.files.programs.iter();
+        let known = known.find(|it| {
+            (it.kind, it.expected, it.tag) == (info.kind, expected, info.tag) && !it.replaced
+        });
+        match known {
+            // A tag says nothing of the maps that a program uses.
+            Some(known) if info.maps == 0 => Some(known.instructions.clone()),
+            _ => loaded(info, kind, expected),
+        }
     }
 }
 
