@@ -3,7 +3,7 @@
 //! Kind: effect.
 
 use crate::looks::{changes, looks};
-use crate::{Container, Lab, Output, Program, Running, Site, Spec};
+use crate::{Container, Detached, Lab, Output, Program, Running, Site, Spec};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -95,21 +95,10 @@ pub fn looks_the_same(lab: &Lab, container: Container) -> Result<()> {
         }
         std::thread::yield_now();
     };
-    let changes = changes(&before, &looks(pid)?);
-    let end = Ended(pid);
+    let restored = Detached::new(pid)?;
+    let changes = changes(&before, &looks(restored.pid())?);
     ensure!(changes.is_empty(), "{}", changes.join("\n"));
-    drop(end);
     Ok(())
-}
-
-/// Ends the first process of a container when it is dropped.
-struct Ended(u32);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.0 as i32);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-    }
 }
 
 /// Left running by a first dump, ended by a second, and restored: it notices nothing.
@@ -127,6 +116,24 @@ pub fn survives(lab: &Lab, mut container: Container) -> Result<()> {
 /// Where the image goes.
 pub fn images(lab: &Lab) -> PathBuf {
     lab.path("images")
+}
+
+/// Exit 3 with these words, no image, and a workload that has noticed nothing.
+pub fn is_refused(lab: &Lab, container: &mut Container, words: &[&str]) -> Result<()> {
+    let pid = container.pid.as_raw().unsigned_abs();
+    let options = ["--external", "auto"];
+    let output = lab.programs.dump_tasks(pid, &images(lab), &options)?;
+    let said = &output.stderr;
+    ensure!(output.code() == Some(3), "{:?}: {said}", output.status);
+    ensure!(said.starts_with("Error: "), "{said}");
+    for word in words {
+        ensure!(said.contains(word), "not a word of {word:?}: {said}");
+    }
+    for name in ["images", "images.partial"] {
+        ensure!(!lab.path(name).exists(), "{name} is left");
+    }
+    ask(container)?;
+    ask(container)
 }
 
 /// Dumps it; what is outside of it is external.

@@ -62,6 +62,15 @@ fn remove_one(path: &Path) {
     }
 }
 
+/// A container that has been dumped and has ended, and its cgroups with it.
+fn dumped(lab: &Lab) -> Result<(Cgroups, Vec<PathBuf>)> {
+    let (container, cgroups, below) = start_in_cgroups(lab)?;
+    dump(lab, &container, &[])?;
+    drop(container);
+    remove(&below);
+    Ok((cgroups, below))
+}
+
 fn restore(lab: &Lab, root: &str, grants: &[&str]) -> Result<Running> {
     let root = format!("--root={}", lab.path(root).display());
     let options = [&[root.as_str()], grants].concat();
@@ -71,10 +80,7 @@ fn restore(lab: &Lab, root: &str, grants: &[&str]) -> Result<Running> {
 #[test]
 fn root_tasks_come_back_into_their_cgroups_and_these_are_made_again() {
     Lab::test(Setup::ROOT, |lab| {
-        let (container, cgroups, below) = start_in_cgroups(lab)?;
-        dump(lab, &container, &[])?;
-        drop(container);
-        remove(&below);
+        let (cgroups, below) = dumped(lab)?;
         let restored = restore(lab, "root", &["--external=auto"])?;
         verify(restored, 2)?;
         let made = below.iter().all(|path| path.exists());
@@ -88,10 +94,7 @@ fn root_tasks_come_back_into_their_cgroups_and_these_are_made_again() {
 #[test]
 fn root_cgroups_that_a_failed_restore_has_made_go_again() {
     Lab::test(Setup::ROOT, |lab| {
-        let (container, _cgroups, below) = start_in_cgroups(lab)?;
-        dump(lab, &container, &[])?;
-        drop(container);
-        remove(&below);
+        let (_cgroups, below) = dumped(lab)?;
         fs::create_dir(lab.path("empty"))?;
         let output = restore(lab, "empty", &["--external=auto"])?.finish()?;
         ensure!(!output.status.success(), "it was restored");

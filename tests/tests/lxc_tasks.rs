@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crux_mount::sys::bpf_attached;
-use crux_tests::{CGROUP_ROOT, Lab, Lxc, Running, Setup, Table, patience};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+use crux_tests::{CGROUP_ROOT, Detached, Lab, Lxc, Running, Setup, Table, patience};
+use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -125,7 +125,7 @@ fn enter(pid: u32, command: &[&str]) -> Result<String> {
 }
 
 struct Restored {
-    pid: u32,
+    first: Detached,
     socket: PathBuf,
 }
 
@@ -136,8 +136,8 @@ fn restore(lab: &Lab, images: &Path, name: &str) -> Result<Restored> {
     let options = ["--external=auto", "--detach", &pid, &broker];
     let output = lab.programs.restore_tasks(images, &options)?.finish()?;
     output.success("crux-restore")?;
-    let pid = fs::read_to_string(&pidfile)?.trim().parse()?;
-    Ok(Restored { pid, socket })
+    let first = Detached::named(&pidfile)?;
+    Ok(Restored { first, socket })
 }
 
 impl Restored {
@@ -149,13 +149,16 @@ impl Restored {
 
     /// A user does something with it.
     fn works(&self, word: &str) -> Result<()> {
-        has_its_terminals(self.pid)?;
+        has_its_terminals(self.first.pid())?;
         let echo = format!("echo {word}$((40+2)); tty");
         attach(&self.socket, &[&echo], &format!("{word}42\r\n/dev/console"))?;
         attach(&self.tty1(), &[], "login:")?;
-        enter(self.pid, &["/bin/logger", word])?;
+        enter(self.first.pid(), &["/bin/logger", word])?;
         until("syslogd writes", || {
-            let log = enter(self.pid, &["/bin/busybox", "cat", "/var/log/messages"])?;
+            let log = enter(
+                self.first.pid(),
+                &["/bin/busybox", "cat", "/var/log/messages"],
+            )?;
             Ok(log.contains(word))
         })
     }
@@ -169,6 +172,33 @@ impl Restored {
     }
 }
 
+/// A container that is up, dumped while it runs; then twice restored, used, and ended: by a dump, and by force.
+fn lives_on(
+    lab: &Lab,
+    container: Lxc,
+    host: &Table,
+    works: impl Fn(&Restored, &str) -> Result<()>,
+) -> Result<()> {
+    let (first, second) = (lab.path("first"), lab.path("second"));
+    let auto = ["--external", "auto"];
+    let dumped = lab.programs.dump_tasks(container.pid, &first, &auto)?;
+    dumped.success("crux-dump")?;
+    container.ended()?;
+    let restored = restore(lab, &first, "one")?;
+    works(&restored, "first")?;
+    let dumped = lab
+        .programs
+        .dump_tasks(restored.first.pid(), &second, &auto)?;
+    dumped.success("crux-dump")?;
+    restored.is_gone()?;
+    let again = restore(lab, &second, "two")?;
+    works(&again, "second")?;
+    again.first.end()?;
+    again.is_gone()?;
+    assert_eq!(&Table::own()?, host, "something is left on the host");
+    Ok(())
+}
+
 #[test]
 fn root_busybox_by_lxc_lives_on_with_its_processes() {
     Lab::test(Setup::ROOT, |lab| {
@@ -176,23 +206,7 @@ fn root_busybox_by_lxc_lives_on_with_its_processes() {
         let container = Lxc::busybox(lab)?;
         let host = Table::own()?;
         until("the container is up", || is_up(container.pid))?;
-        let (first, second) = (lab.path("first"), lab.path("second"));
-        let auto = ["--external", "auto"];
-        let dumped = lab.programs.dump_tasks(container.pid, &first, &auto)?;
-        dumped.success("crux-dump")?;
-        container.ended()?;
-        let restored = restore(lab, &first, "one")?;
-        restored.works("first")?;
-        let dumped = lab.programs.dump_tasks(restored.pid, &second, &auto)?;
-        dumped.success("crux-dump")?;
-        restored.is_gone()?;
-        let again = restore(lab, &second, "two")?;
-        again.works("second")?;
-        let pid = Pid::from_raw(again.pid as i32).context("a pid")?;
-        kill_process(pid, Signal::KILL)?;
-        again.is_gone()?;
-        assert_eq!(Table::own()?, host, "something is left on the host");
-        Ok(())
+        lives_on(lab, container, &host, Restored::works)
     });
 }
 
@@ -243,27 +257,13 @@ fn root_debian_with_systemd_by_lxc_lives_on_with_its_processes() {
         set_child_subreaper(Some(getpid()))?;
         let container = Lxc::systemd(lab)?;
         let host = Table::own()?;
-        let (first, second) = (lab.path("first"), lab.path("second"));
-        let auto = ["--external", "auto"];
         systemd_works(container.pid, "before")?;
         let programs = programs_of_journald(lab)?;
-        let dumped = lab.programs.dump_tasks(container.pid, &first, &auto)?;
-        dumped.success("crux-dump")?;
-        container.ended()?;
-        let restored = restore(lab, &first, "one")?;
-        assert_eq!(programs_of_journald(lab)?, programs, "at once");
-        systemd_works(restored.pid, "first")?;
-        assert_eq!(programs_of_journald(lab)?, programs, "it may do more");
-        let dumped = lab.programs.dump_tasks(restored.pid, &second, &auto)?;
-        dumped.success("crux-dump")?;
-        restored.is_gone()?;
-        let again = restore(lab, &second, "two")?;
-        systemd_works(again.pid, "second")?;
-        assert_eq!(programs_of_journald(lab)?, programs, "it may do more");
-        let pid = Pid::from_raw(again.pid as i32).context("a pid")?;
-        kill_process(pid, Signal::KILL)?;
-        again.is_gone()?;
-        assert_eq!(Table::own()?, host, "something is left on the host");
-        Ok(())
+        lives_on(lab, container, &host, |restored, word| {
+            assert_eq!(programs_of_journald(lab)?, programs, "at once");
+            systemd_works(restored.first.pid(), word)?;
+            assert_eq!(programs_of_journald(lab)?, programs, "it may do more");
+            Ok(())
+        })
     });
 }

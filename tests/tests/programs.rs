@@ -1,29 +1,16 @@
 //! eBPF programs that cannot be restored as they are: each is named, and waived where the operator says so. Those that
 //! can: `tasks.rs`, and with their attachments `lxc_tasks.rs`.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, ensure};
+use crux_image::tasks::PERMIT;
 use crux_mount::sys::{BpfLoad, bpf_attach, bpf_load};
-use crux_tests::workload::{ask, dump, images, start};
-use crux_tests::{Cgroups, Container, Lab, Setup};
+use crux_tests::workload::{ask, dump, images, is_refused, start};
+use crux_tests::{Cgroups, Lab, Setup};
 use std::fs::{self, File};
 
 /// `BPF_PROG_TYPE_CGROUP_SKB`, `BPF_CGROUP_INET_INGRESS`
 const CGROUP_SKB: u32 = 8;
 const INGRESS: u32 = 0;
-/// `r0 = 1; exit`
-const PERMITS: [u64; 2] = [1 << 32 | 0xb7, 0x95];
-
-fn is_refused(lab: &Lab, container: &mut Container, words: &[&str]) -> Result<()> {
-    let pid = container.pid.as_raw().unsigned_abs();
-    let output = lab
-        .programs
-        .dump_tasks(pid, &images(lab), &["--external", "auto"])?;
-    ensure!(output.code() == Some(3), "{output:?}");
-    for word in words {
-        ensure!(output.stderr.contains(word), "{}", output.stderr);
-    }
-    ask(container)
-}
 
 #[test]
 fn root_a_program_that_cannot_be_read_is_refused_unless_it_may_be_replaced() {
@@ -63,7 +50,7 @@ fn root_a_program_that_nobody_has_open_is_refused_unless_it_may_be_left_out() {
             expected: 0,
             name: b"",
             gpl: true,
-            instructions: &PERMITS,
+            instructions: &PERMIT,
         })?;
         bpf_attach(&File::open(&below)?, &program, INGRESS, 0)?;
         let words = [

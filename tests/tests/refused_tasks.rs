@@ -1,26 +1,7 @@
 //! Tasks that cannot be dumped so that they could be restored: every one is named, nothing is left, and they go on.
 
-use anyhow::{Result, ensure};
-use crux_tests::workload::{ask, images, start};
-use crux_tests::{Container, Lab, Setup};
-
-/// Exit 3 with these words, no image, and a workload that has noticed nothing.
-fn is_refused(lab: &Lab, container: &mut Container, words: &[&str]) -> Result<()> {
-    let pid = container.pid.as_raw().unsigned_abs();
-    let options = ["--external", "auto"];
-    let output = lab.programs.dump_tasks(pid, &images(lab), &options)?;
-    let said = &output.stderr;
-    ensure!(output.code() == Some(3), "{:?}: {said}", output.status);
-    ensure!(said.starts_with("Error: "), "{said}");
-    for word in words {
-        ensure!(said.contains(word), "not a word of {word:?}: {said}");
-    }
-    for name in ["images", "images.partial"] {
-        ensure!(!lab.path(name).exists(), "{name} is left");
-    }
-    ask(container)?;
-    ask(container)
-}
+use crux_tests::workload::{is_refused, start};
+use crux_tests::{Lab, Setup};
 
 fn scenario_is_refused(scenario: &str, words: &[&str]) {
     Lab::test(Setup::ROOT, |lab| {

@@ -5,9 +5,8 @@ use super::{GROUP, USER, home, installed, line, run_as};
 use anyhow::{Result, ensure};
 use crux_dump::roles::spec as dump;
 use crux_restore::roles::spec as restore;
-use crux_tests::{Lab, Running, Setup, Table, keep_to_streams, patience};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Gid, Pid, Uid, chown};
+use crux_tests::{Detached, Lab, Running, Setup, Table, keep_to_streams, patience};
+use nix::unistd::{Gid, Uid, chown};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -93,8 +92,8 @@ fn root_a_rootless_container_is_restored_by_a_member_and_without_any_privilege()
 
 /// What was restored is what it was; then it is ended.
 fn counts_on(pidfile: &str) -> Result<()> {
-    let pid: u32 = fs::read_to_string(pidfile)?.trim().parse()?;
-    let _restored = Ended(pid);
+    let restored = Detached::named(Path::new(pidfile))?;
+    let pid = restored.pid();
     let (start, mut first) = (Instant::now(), None);
     while first.is_none() || count(pid).is_none_or(|it| Some(it) <= first) {
         first = first.or_else(|| count(pid));
@@ -107,13 +106,4 @@ fn counts_on(pidfile: &str) -> Result<()> {
     ensure!(line(&status, "Groups") == user, "{status}");
     ensure!(line(&status, "NSpid").ends_with("\t1"), "{status}");
     Ok(())
-}
-
-/// Ends the first process of a container when it is dropped.
-struct Ended(u32);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.0 as i32), Signal::SIGKILL);
-    }
 }

@@ -8,9 +8,10 @@ use crate::cargo::{Profile, build};
 use crate::packages::{DEMO, ensure_installed};
 use anyhow::{Context as _, Result, bail, ensure};
 use crux_tests::blueprint::vivid;
-use crux_tests::{Container, Lab, Programs, Running, Setup, Table, differences, mounting, reach};
+use crux_tests::{
+    Container, Detached, Lab, Programs, Running, Setup, Table, differences, mounting, reach,
+};
 use inside::State;
-use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{IsTerminal as _, stdout};
 use std::path::Path;
@@ -44,7 +45,7 @@ fn show(lab: &Lab) -> Result<()> {
     let (container, before) = dump_and_end(lab)?;
     let pid = restore(lab)?;
     // The lab has it as a child as soon as crux-restore has ended: nobody else waits for it.
-    let restored = Restored(pid);
+    let restored = Detached::new(pid)?;
     goes_on(&before, pid)?;
     mounts_are_the_same(lab, pid, &before)?;
     mount_on_host(pid)?;
@@ -115,35 +116,6 @@ fn restore(lab: &Lab) -> Result<u32> {
     ));
     let text = fs::read_to_string(&pidfile).context("the file with the pid")?;
     text.trim().parse().context("the file with the pid")
-}
-
-/// The restored container. It ends with the demo.
-struct Restored(u32);
-
-impl Restored {
-    fn end(self) -> Result<()> {
-        let pid = self.0;
-        drop(self);
-        // Its parent is whoever adopts orphans: that it ends is seen in /proc.
-        let begin = Instant::now();
-        while fs::read_link(format!("/proc/{pid}/root")).is_ok() {
-            ensure!(
-                begin.elapsed() < crux_tests::patience(10),
-                "{pid} does not end"
-            );
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.0).ok().and_then(Pid::from_raw) {
-            // It may have ended.
-            let _ = kill_process(pid, Signal::KILL);
-        }
-    }
 }
 
 /// Everything in the container is further than it was.

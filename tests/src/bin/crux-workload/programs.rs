@@ -2,13 +2,12 @@
 
 use crate::events::info;
 use crate::{Verify, same};
+use crux_image::tasks::PERMIT;
 use crux_mount::sys::{BpfLoad, bpf_load};
 use std::os::fd::OwnedFd;
 
 /// `BPF_PROG_TYPE_CGROUP_SKB`
 const CGROUP_SKB: u32 = 8;
-/// `r0 = 1; exit`
-const PERMITS: [u64; 2] = [1 << 32 | 0xb7, 0x95];
 
 fn load(instructions: &[u64]) -> OwnedFd {
     let program = bpf_load(&BpfLoad {
@@ -49,12 +48,12 @@ pub(crate) fn readable() -> Verify {
         load_word(4, interface),
         jump(0),
     ];
-    keeps(load(&[&program[..], &PERMITS].concat()))
+    keeps(load(&[&program[..], &PERMIT].concat()))
 }
 
 /// Writes to the context, for which there is no way back.
 pub(crate) fn unreadable() -> Verify {
     let seven = 0xb7 | 2 << 8 | 7 << 32;
     let mark = 0x63 | 1 << 8 | 2 << 12 | 8 << 16;
-    keeps(load(&[&[seven, mark][..], &PERMITS].concat()))
+    keeps(load(&[&[seven, mark][..], &PERMIT].concat()))
 }
