@@ -455,7 +455,7 @@ fn threads(
     let pid = about.target.pid;
     let failed = |error| CaptureError::Thread { pid, error };
     if about.target.zombie {
-        let thread = threads::zombie(about.target, about.outside).map_err(failed)?;
+        let thread = threads::zombie(about).map_err(failed)?;
         return Ok(vec![(pid, thread)]);
     }
     let all = held.iter().zip(statuses).zip(answers);

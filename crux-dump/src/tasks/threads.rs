@@ -126,10 +126,13 @@ pub(super) fn is_32_bit(thread: &Stopped) -> bool {
 }
 
 /// What is left of a process that has ended.
-pub(super) fn zombie(target: &Target, outside: usize) -> Result<Thread, ThreadError> {
+pub(super) fn zombie(about: About<'_>) -> Result<Thread, ThreadError> {
+    let target = about.target;
     let status = status(target, target.pid)?;
+    // Who waits for it reads whose it was; its securebits nobody can read any more.
+    let credentials = credentials(&status, about.ids, 0).ok_or_else(|| odd("status"))?;
     Ok(Thread {
-        pids: pids(&status, outside).ok_or_else(|| odd("status"))?,
+        pids: pids(&status, about.outside).ok_or_else(|| odd("status"))?,
         name: name(target, target.pid)?,
         registers: Registers::default(),
         xstate: Vec::new(),
@@ -144,7 +147,7 @@ pub(super) fn zombie(target: &Target, outside: usize) -> Result<Thread, ThreadEr
         tid_address: 0,
         robust_list: RobustList { head: 0, length: 0 },
         rseq: None,
-        credentials: nobody(),
+        credentials: credentials.unwrap_or_else(nobody),
         scheduling: scheduling(target.pid)?,
         affinity: sys::affinity(target.pid)?,
         io_priority: 0,

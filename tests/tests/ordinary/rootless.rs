@@ -11,18 +11,21 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-/// Becomes a container beneath `$0`, and counts.
+/// Becomes a container beneath `$0`, in which a child ends that nobody waits for, and counts.
 const CONTAINER: &str = r#"
 set -e
 mount --bind "$0" "$0"
 cd "$0"
 mount -t proc proc proc
 mount -t tmpfs -o mode=755 tmp tmp
+mount -t tmpfs -o mode=755 dev dev
+: > dev/null
 busybox pivot_root . run
 cd /
 exec /bin/sh -c '
     umount -l /run
     exec 0<>/tmp/log >&0 2>&0
+    (busybox true & exec sleep 3600) &
     n=0
     while :; do n=$((n + 1)); echo $n > /tmp/count; sleep 0.02; done
 '"#;
@@ -40,10 +43,13 @@ fn start(root: &Path) -> Result<(Running, u32)> {
     loop {
         // unshare(1) forks: what it has started is in the new pid namespace.
         let found = running.children().first().copied();
-        if let Some(pid) = found.filter(|pid| count(*pid).is_some()) {
+        if let Some(pid) = found.filter(|pid| count(*pid).is_some() && has_zombie(*pid)) {
             return Ok((running, pid));
         }
-        ensure!(start.elapsed() < patience(20), "{:?}", running.finish()?);
+        ensure!(
+            start.elapsed() < patience(20),
+            "the container does not begin"
+        );
         std::thread::yield_now();
     }
 }
@@ -52,6 +58,17 @@ fn start(root: &Path) -> Result<(Running, u32)> {
 fn count(pid: u32) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/root/tmp/count")).ok()?;
     text.trim().parse().ok()
+}
+
+/// Whether one waits for its parent in there. Those that the count needs come and go.
+fn has_zombie(pid: u32) -> bool {
+    let processes = fs::read_dir(format!("/proc/{pid}/root/proc")).into_iter();
+    let status = processes.flatten().flatten().filter_map(|entry| {
+        let status = fs::read_to_string(entry.path().join("status"));
+        status.ok()
+    });
+    let mut names = status.filter(|it| line(it, "State").starts_with('Z'));
+    names.any(|it| line(&it, "Name") == "busybox")
 }
 
 #[test]
@@ -100,6 +117,7 @@ fn counts_on(pidfile: &str) -> Result<()> {
         ensure!(start.elapsed() < patience(20), "it counts no more");
         std::thread::yield_now();
     }
+    ensure!(has_zombie(pid), "its zombie is missing");
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let user = USER.to_string();
     ensure!(line(&status, "Uid").starts_with(&user), "{status}");

@@ -515,3 +515,15 @@ pub(crate) fn tell(file: i32, signal: i32) {
         assert_eq!(libc::fcntl(file, F_SETSIG, signal), 0);
     }
 }
+
+/// Whose process it was that a parent has not waited for yet, as it is told.
+pub(crate) fn owner_of_ended(pid: i32) -> u32 {
+    // SAFETY: a siginfo_t of zeros is one, and waitid fills it in.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is there as long as the call takes.
+    let answer = unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags) };
+    assert_eq!(answer, 0, "waitid");
+    // SAFETY: what waitid fills in has the form of SIGCHLD.
+    unsafe { info.si_uid() }
+}

@@ -4,7 +4,7 @@
 
 use super::{Verify, same, sys};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpgid, getppid, getsid, setpgid, setsid};
+use nix::unistd::{Pid, Uid, getpgid, getppid, getsid, setpgid, setsid, setuid};
 
 /// A child in a session of its own, with a child in a group of its own; one in the parent's group.
 pub(crate) fn family() -> Verify {
@@ -68,7 +68,11 @@ fn seen(pid: i32) -> (Option<Pid>, Option<Pid>, String) {
 
 /// A child that has ended, and is asked how only in the end.
 pub(crate) fn zombie() -> Verify {
-    let ended = sys::child(|| 7);
+    const OWNER: u32 = 4241;
+    let ended = sys::child(|| match setuid(Uid::from_raw(OWNER)) {
+        Ok(()) => 7,
+        Err(_) => 8,
+    });
     let killed = sys::child(|| {
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
         0
@@ -89,6 +93,11 @@ pub(crate) fn zombie() -> Verify {
                 "they are there",
                 [look(ended), look(killed)],
                 [true; 2],
+            ));
+            wrong.extend(same(
+                "whose they were",
+                [sys::owner_of_ended(ended), sys::owner_of_ended(killed)],
+                [OWNER, 0],
             ));
             return wrong;
         }

@@ -16,11 +16,26 @@ struct Wait {
     name: &'static str,
     call: fn(Duration) -> i32,
     gives: i32,
+    /// How much sooner than said it may end.
+    sooner: Duration,
 }
 
 const fn wait(name: &'static str, call: fn(Duration) -> i32, gives: i32) -> Wait {
-    Wait { name, call, gives }
+    let sooner = Duration::ZERO;
+    Wait {
+        name,
+        call,
+        gives,
+        sooner,
+    }
 }
+
+/// KERNEL: limits of sockets are counted in jiffies. Where the CPU that counts them is held up, as those of virtual machines
+/// are, they are behind the clock when the wait begins, and it ends that much sooner.
+const IN_JIFFIES: Wait = Wait {
+    sooner: Duration::from_millis(75),
+    ..wait("read from a socket with a limit", socket, libc::EAGAIN)
+};
 
 const WAITS: [Wait; 13] = [
     wait("poll", poll, 0),
@@ -35,7 +50,7 @@ const WAITS: [Wait; 13] = [
     wait("an absolute clock_nanosleep", sleep_until, 0),
     wait("rt_sigtimedwait", sigtimedwait, libc::EAGAIN),
     wait("epoll_wait", epoll_wait, 0),
-    wait("read from a socket with a limit", socket, libc::EAGAIN),
+    IN_JIFFIES,
 ];
 
 /// How often each has ended, and the last answer that was wrong.
@@ -61,7 +76,7 @@ pub(crate) fn timed() -> Verify {
                 loop {
                     let begun = Instant::now();
                     let gave = (WAITS[at].call)(time);
-                    let early = begun.elapsed() < time;
+                    let early = begun.elapsed() + WAITS[at].sooner < time;
                     if gave != WAITS[at].gives || early {
                         let answer = i64::from(gave) + if early { 1000 } else { 0 };
                         each.wrong.store(answer, Ordering::SeqCst);
