@@ -165,6 +165,7 @@ pub fn capture(
         &mut obstacles,
     );
     let cgroups = cgroups::beneath(&ipc.cgroups);
+    let settings = ipc.cgroups.settings.clone();
     cgroups::of_threads(frozen, &processes, &mut obstacles)
         .map_err(|error| CaptureError::Process { pid: first, error })?;
     let context = ipc::Context {
@@ -212,6 +213,7 @@ pub fn capture(
         removed_working: files.removed_working,
         cgroups,
         programs: files.programs,
+        cgroup_settings: settings,
     };
     Ok(Captured { tasks, checksum })
 }

@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::host;
 use crate::tasks::cgroups::CgroupPlan;
 use crux_image::path::Escaped;
-use crux_image::tasks::CgroupMembership;
+use crux_image::tasks::{CgroupFile, CgroupMembership, CgroupWriting};
 use crux_mount::hierarchies;
 use crux_mount::mountinfo::Entry;
 use crux_mount::sys::{self, BpfLoad};
@@ -82,28 +82,62 @@ impl Cgroups {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = |at: &OwnedFd, name: &[u8]| openat(at, name, flags, Mode::empty());
-        let mut here = root;
+        let (mut here, mut path) = (root, Vec::new());
         let names = cgroup.path.split(|byte| *byte == b'/');
         for name in names.filter(|name| !name.is_empty()) {
             if matches!(name, b"." | b"..") {
                 return Err(failed("openat", Errno::INVAL));
             }
-            let found =
-                match open(&here, name).and_then(|it| self.or_stale(it, &here, name, cgroup)) {
-                    Err(Errno::NOENT) => {
-                        let mode = Mode::from_raw_mode(0o755);
-                        mkdirat(&here, name, mode).map_err(|errno| failed("mkdirat", errno))?;
-                        let above = here.try_clone();
-                        let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
-                        self.made.push((above, name.to_vec()));
-                        open(&here, name).map_err(|errno| failed("openat", errno))?
-                    }
-                    other => other.map_err(|errno| failed("openat", errno))?,
-                };
-            inherit_processors(&here, &found);
-            here = found;
+            path.extend_from_slice(b"/");
+            path.extend_from_slice(name);
+            let there = open(&here, name);
+            let there = match there.and_then(|it| self.or_stale(it, &here, name, cgroup, &path)) {
+                Ok(there) => {
+                    inherit_processors(&here, &there);
+                    there
+                }
+                Err(Errno::NOENT) => {
+                    let mode = Mode::from_raw_mode(0o755);
+                    mkdirat(&here, name, mode).map_err(|errno| failed("mkdirat", errno))?;
+                    let above = here.try_clone();
+                    let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
+                    self.made.push((above, name.to_vec()));
+                    let made = open(&here, name).map_err(|errno| failed("openat", errno))?;
+                    inherit_processors(&here, &made);
+                    self.set(&made, &cgroup.controllers, &path)?;
+                    made
+                }
+                Err(errno) => return Err(failed("openat", errno)),
+            };
+            here = there;
         }
         Ok(here)
+    }
+
+    /// What is there already is as whoever made it wants it; what is made here is as it was.
+    fn set(&self, cgroup: &OwnedFd, controllers: &[u8], path: &[u8]) -> Result<(), Failure> {
+        let all = self.plan.settings.iter();
+        let mut known = all.filter(|it| it.cgroup.controllers == controllers);
+        let Some(settings) = known.find(|it| it.cgroup.path == path) else {
+            return Ok(());
+        };
+        for (at, value) in &settings.values {
+            let Some(file) = CgroupFile::ALL.get(*at as usize) else {
+                continue;
+            };
+            // What it has already need not be written; most of it is so.
+            if text(cgroup, file.name).is_none_or(|now| now == *value) {
+                continue;
+            }
+            write_setting(cgroup, *file, value).map_err(|errno| {
+                let (shown, cause) = (Escaped(path), std::io::Error::from(errno));
+                let (name, value) = (file.name, Escaped(value.trim_ascii()));
+                let what =
+                    format_args!("set {name} of the cgroup \"{shown}\" to \"{value}\": {cause}");
+                Failure::new(Exit::Undone, what)
+            })?;
+        }
+        Ok(())
     }
 
     /// KERNEL: a cgroup keeps its programs when those who were in it have ended, and nobody can take them off who has not loaded
@@ -114,11 +148,10 @@ impl Cgroups {
         above: &OwnedFd,
         name: &[u8],
         cgroup: &CgroupMembership,
+        path: &[u8],
     ) -> Result<OwnedFd, Errno> {
         let programs = self.plan.programs.iter().flat_map(|it| &it.attached);
-        let mut here = programs.filter(|it| {
-            cgroup.controllers.is_empty() && it.cgroup == cgroup.path && cgroup.path.ends_with(name)
-        });
+        let mut here = programs.filter(|it| cgroup.controllers.is_empty() && it.cgroup == path);
         let again = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let readable = openat(&found, c".", again, Mode::empty())?;
         let taken = |point| sys::bpf_attached(&readable, point).is_ok_and(|it| !it.is_empty());
@@ -273,6 +306,22 @@ fn inherit_processors(above: &OwnedFd, found: &OwnedFd) {
         if let Some(above) = text(above, name).filter(|_| is_version_1 && empty) {
             // If it does not help, whoever is moved there hears of it.
             let _ = change(found, name, &above);
+        }
+    }
+}
+
+fn write_setting(cgroup: &OwnedFd, file: CgroupFile, value: &[u8]) -> Result<(), Errno> {
+    let mut lines = value
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    match file.writing {
+        CgroupWriting::Whole => change(cgroup, file.name, value),
+        CgroupWriting::Lines => lines.try_for_each(|line| change(cgroup, file.name, line)),
+        CgroupWriting::Added => {
+            let mut words = value
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty());
+            words.try_for_each(|word| change(cgroup, file.name, &[b"+", word].concat()))
         }
     }
 }
