@@ -146,3 +146,62 @@ fn root_the_root_of_a_cgroup_namespace_is_where_it_was() {
         verified
     });
 }
+
+/// Those of the root of the container's namespace, and of one beneath that nobody is in.
+#[test]
+fn root_settings_of_cgroups_come_back_with_them() {
+    const SET: [(&str, &str, &str, &str); 3] = [
+        ("pids", "", "pids.max", "77\n"),
+        ("pids", "service", "pids.max", "7\n"),
+        ("unified", "", "cgroup.max.depth", "9\n"),
+    ];
+    Lab::test(Setup::ROOT, |lab| {
+        let cgroups = Cgroups::new(&lab.name(), &["pids", "unified"])?;
+        let tops: Vec<PathBuf> = cgroups.paths().map(Path::to_path_buf).collect();
+        let place = |hierarchy: &str, below: &str| {
+            let mut tops = tops.iter();
+            let top = tops.find(|it| it.parent().is_some_and(|it| it.ends_with(hierarchy)));
+            top.map(|it| it.join(below)).context("no such hierarchy")
+        };
+        fs::create_dir(place("pids", "service")?)?;
+        for (hierarchy, below, file, value) in SET {
+            fs::write(place(hierarchy, below)?.join(file), value)?;
+        }
+        let mut container = start(lab, "cgroup-namespace")?;
+        let first = container.pid.as_raw().unsigned_abs();
+        for top in &tops {
+            fs::write(top.join("cgroup.procs"), first.to_string())?;
+        }
+        // It makes a namespace, and a child.
+        ask(&mut container)?;
+        dump(lab, &container, &[])?;
+        drop(container);
+        remove_one(&place("pids", "service")?);
+        tops.iter().for_each(|top| remove_one(top));
+        let mut restored = restore(lab, "root", &["--external=auto"])?;
+        let start = Instant::now();
+        let found = loop {
+            if restored.ended()?.is_some() {
+                restored.finish()?.success("crux-restore")?;
+                anyhow::bail!("it did not wait");
+            }
+            let read = |(hierarchy, below, file, _): (&str, &str, &str, &str)| -> Option<String> {
+                fs::read_to_string(place(hierarchy, below).ok()?.join(file)).ok()
+            };
+            let found = SET.map(read);
+            if found
+                .iter()
+                .zip(SET)
+                .all(|(found, set)| found.as_deref() == Some(set.3))
+                || start.elapsed() > patience(5)
+            {
+                break found;
+            }
+        };
+        verify(restored, 1)?;
+        for (found, set) in found.iter().zip(SET) {
+            assert_eq!(found.as_deref(), Some(set.3), "{set:?}");
+        }
+        Ok(())
+    });
+}

@@ -7,7 +7,7 @@ use super::DumpError;
 use super::machine::Machine;
 use super::process::{self, Process};
 use crate::judge::NamespaceId;
-use crux_image::tasks::{BpfKind, CgroupMembership};
+use crux_image::tasks::{BpfKind, CgroupFile, CgroupMembership, CgroupSettings};
 use crux_mount::hierarchies::{self, is_within, memberships};
 use crux_mount::mountinfo;
 use crux_mount::sys::{NamespaceKind, bpf_attached, open_process_namespace, setns};
@@ -26,6 +26,8 @@ pub(crate) struct SeenCgroups {
     pub(crate) beneath: Vec<CgroupMembership>,
     /// eBPF programs that are attached there. What is attached to a root is whose it was who made the container.
     pub(crate) attached: Vec<AttachedProgram>,
+    /// What roots and those beneath are set to.
+    pub(crate) settings: Vec<CgroupSettings>,
 }
 
 /// An eBPF program that is attached to a cgroup of version 2.
@@ -54,13 +56,15 @@ pub(crate) fn read(pid: u32) -> Result<SeenCgroups, DumpError> {
     }
     let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let table = mountinfo::parse(&text).unwrap_or_default();
-    let (mut beneath, mut attached) = (Vec::new(), Vec::new());
+    let (mut beneath, mut attached, mut settings) = (Vec::new(), Vec::new(), Vec::new());
     for root in all {
         // Who sees nothing of the hierarchy has nothing mounted of it to give either.
         if let Some(entry) = hierarchies::whole(&table, &root.controllers) {
             let top = [&entry.mountpoint[..], &root.path].concat();
             let top = Path::new(OsStr::from_bytes(&top));
+            settings.extend(read_settings(top, &root.controllers, &root.path));
             walk(top, &root.path, &mut |place, path| {
+                settings.extend(read_settings(place, &root.controllers, &path));
                 if root.controllers.is_empty() {
                     attached.extend(programs(place, &path));
                 }
@@ -76,6 +80,25 @@ pub(crate) fn read(pid: u32) -> Result<SeenCgroups, DumpError> {
         roots,
         beneath,
         attached,
+        settings,
+    })
+}
+
+/// Nothing where nothing can be read: of a hierarchy without controllers.
+fn read_settings(place: &Path, controllers: &[u8], path: &[u8]) -> Option<CgroupSettings> {
+    let files = CgroupFile::ALL.iter().enumerate();
+    let values = files.filter_map(|(at, file)| {
+        let value = std::fs::read(place.join(file.name)).ok()?;
+        let says = !value.trim_ascii().is_empty() && value.len() <= CgroupFile::LONGEST;
+        says.then_some((at as u32, value))
+    });
+    let values: Vec<_> = values.collect();
+    (!values.is_empty()).then(|| CgroupSettings {
+        cgroup: CgroupMembership {
+            controllers: controllers.to_vec(),
+            path: path.to_vec(),
+        },
+        values,
     })
 }
 

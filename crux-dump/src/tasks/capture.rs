@@ -212,6 +212,7 @@ pub fn capture(
         removed_working: files.removed_working,
         cgroups: seen_cgroups.beneath,
         programs: files.programs,
+        cgroup_settings: seen_cgroups.settings,
     };
     Ok(Captured { tasks, checksum })
 }

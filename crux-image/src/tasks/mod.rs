@@ -11,6 +11,7 @@
 //! they wait for.
 
 mod bpf;
+mod cgroups;
 mod check;
 mod counters;
 mod epoll;
@@ -35,6 +36,7 @@ mod unlinked;
 mod version_1;
 
 pub use bpf::{BpfAttachment, BpfKind, BpfProgram, PERMIT, leads_elsewhere, tag_text};
+pub use cgroups::{CgroupFile, CgroupSettings, CgroupWriting};
 pub use check::{TasksError, TasksPlace, TasksRule};
 pub use counters::{EventCounter, TimerFile};
 pub use epoll::EpollTarget;
@@ -214,6 +216,8 @@ pub struct Tasks {
     pub cgroups: Vec<CgroupMembership>,
     /// eBPF programs of cgroups.
     pub programs: Vec<BpfProgram>,
+    /// What cgroups at and beneath the roots of cgroup namespaces are set to, parents before children.
+    pub cgroup_settings: Vec<CgroupSettings>,
 }
 
 impl Tasks {

@@ -89,6 +89,7 @@ impl From<TasksVersion1> for Tasks {
             removed_working: Vec::new(),
             cgroups: Vec::new(),
             programs: Vec::new(),
+            cgroup_settings: Vec::new(),
         }
     }
 }

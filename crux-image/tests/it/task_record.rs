@@ -192,6 +192,7 @@ pub(crate) fn record() -> Tasks {
         removed_working: Vec::new(),
         cgroups: Vec::new(),
         programs: Vec::new(),
+        cgroup_settings: Vec::new(),
     }
 }
 
@@ -203,6 +204,10 @@ pub(crate) fn second() -> Tasks {
         path: path.to_vec(),
     };
     tasks.cgroups = vec![cgroup(b"/a/b"), cgroup(b"/a/b/c")];
+    tasks.cgroup_settings = vec![CgroupSettings {
+        cgroup: cgroup(b"/a/b"),
+        values: vec![(0, b"0-3\n".to_vec()), (13, b"100\n".to_vec())],
+    }];
     tasks.programs = vec![BpfProgram {
         kind: 8,
         expected: 0,

@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::host;
 use crate::tasks::cgroups::CgroupPlan;
 use crux_image::path::Escaped;
-use crux_image::tasks::CgroupMembership;
+use crux_image::tasks::{CgroupFile, CgroupMembership, CgroupWriting};
 use crux_mount::hierarchies;
 use crux_mount::mountinfo::Entry;
 use crux_mount::sys::{self, BpfLoad};
@@ -99,11 +99,17 @@ impl Cgroups {
                     let above = here.try_clone();
                     let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
                     self.made.push((above, name.to_vec()));
-                    open(&here, name).map_err(|errno| failed("openat", errno))?
+                    let made = open(&here, name).map_err(|errno| failed("openat", errno))?;
+                    inherit_processors(&here, &made);
+                    self.set(&made, &cgroup.controllers, &path)?;
+                    made
                 }
-                other => other.map_err(|errno| failed("openat", errno))?,
+                other => {
+                    let there = other.map_err(|errno| failed("openat", errno))?;
+                    inherit_processors(&here, &there);
+                    there
+                }
             };
-            inherit_processors(&here, &found);
             here = found;
         }
         Ok(here)
@@ -114,6 +120,32 @@ impl Cgroups {
         let programs = self.plan.programs.iter().flat_map(|it| &it.attached);
         let here = programs.filter(|it| cgroup.controllers.is_empty() && it.cgroup == path);
         here.map(|it| it.point).collect()
+    }
+
+    /// What is there already is as whoever made it wants it; what is made here is as it was.
+    fn set(&self, cgroup: &OwnedFd, controllers: &[u8], path: &[u8]) -> Result<(), Failure> {
+        let all = self.plan.settings.iter();
+        let mut known = all.filter(|it| it.cgroup.controllers == controllers);
+        let Some(settings) = known.find(|it| it.cgroup.path == path) else {
+            return Ok(());
+        };
+        for (at, value) in &settings.values {
+            let Some(file) = CgroupFile::ALL.get(*at as usize) else {
+                continue;
+            };
+            // What it has already need not be written; most of it is so.
+            if text(cgroup, file.name).is_none_or(|now| now == *value) {
+                continue;
+            }
+            write_setting(cgroup, *file, value).map_err(|errno| {
+                let (shown, cause) = (Escaped(path), std::io::Error::from(errno));
+                let (name, value) = (file.name, Escaped(value.trim_ascii()));
+                let what =
+                    format_args!("set {name} of the cgroup \"{shown}\" to \"{value}\": {cause}");
+                Failure::new(Exit::Undone, what)
+            })?;
+        }
+        Ok(())
     }
 
     /// Loads a program, which has to be the one that was dumped, and attaches it.
@@ -285,6 +317,22 @@ fn inherit_processors(above: &OwnedFd, found: &OwnedFd) {
         if let Some(above) = text(above, name).filter(|_| is_version_1 && empty) {
             // If it does not help, whoever is moved there hears of it.
             let _ = change(found, name, &above);
+        }
+    }
+}
+
+fn write_setting(cgroup: &OwnedFd, file: CgroupFile, value: &[u8]) -> Result<(), Errno> {
+    let mut lines = value
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    match file.writing {
+        CgroupWriting::Whole => change(cgroup, file.name, value),
+        CgroupWriting::Lines => lines.try_for_each(|line| change(cgroup, file.name, line)),
+        CgroupWriting::Added => {
+            let mut words = value
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty());
+            words.try_for_each(|word| change(cgroup, file.name, &[b"+", word].concat()))
         }
     }
 }

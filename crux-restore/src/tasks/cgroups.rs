@@ -4,7 +4,9 @@
 //! to be where whoever restores is needs no grant.
 
 use crux_image::path::Escaped;
-use crux_image::tasks::{BpfProgram, CgroupMembership, ProcessIndex, ProcessState, Tasks};
+use crux_image::tasks::{
+    BpfProgram, CgroupMembership, CgroupSettings, ProcessIndex, ProcessState, Tasks,
+};
 use crux_mount::hierarchies::is_within;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -20,6 +22,8 @@ pub(crate) struct CgroupPlan {
     pub processes: Vec<(ProcessIndex, Vec<u32>)>,
     /// eBPF programs.
     pub programs: Vec<BpfProgram>,
+    /// What those are set to that have to be made.
+    pub settings: Vec<CgroupSettings>,
 }
 
 impl CgroupPlan {
@@ -68,6 +72,7 @@ impl CgroupPlan {
             };
             places(std::slice::from_ref(&cgroup));
         }
+        plan.settings.clone_from(&tasks.cgroup_settings);
         plan.programs.clone_from(&tasks.programs);
         plan.first = roots;
         plan.processes = processes;

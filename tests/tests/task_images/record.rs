@@ -339,6 +339,7 @@ pub(crate) fn record() -> Result<Tasks> {
         removed_working: Vec::new(),
         cgroups: Vec::new(),
         programs: Vec::new(),
+        cgroup_settings: Vec::new(),
     })
 }
 

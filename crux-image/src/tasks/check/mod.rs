@@ -92,6 +92,11 @@ impl Tasks {
                 NAMESPACE_LIMIT,
             ),
             ("cgroups", self.cgroups.len(), TASK_LIMIT),
+            (
+                "settings of cgroups",
+                self.cgroup_settings.len(),
+                TASK_LIMIT,
+            ),
             ("networks", self.networks.len(), NAMESPACE_LIMIT),
         ] {
             at_most(what, count, limit).map_err(|rule| rule.at(TasksPlace::Record))?;

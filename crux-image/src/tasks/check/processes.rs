@@ -4,7 +4,10 @@
 
 use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
 use crate::mounts::{Mounts, UserNsIndex};
-use crate::tasks::{CgroupMembership, Notify, Process, ProcessState, SignalInfo, Tasks, Thread};
+use crate::tasks::{
+    CgroupFile, CgroupMembership, CgroupSettings, Notify, Process, ProcessState, SignalInfo, Tasks,
+    Thread,
+};
 use std::collections::HashSet;
 
 /// `PID_MAX_LIMIT` of the kernel.
@@ -106,8 +109,10 @@ fn namespaces(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
         cgroups(&namespace.roots).map_err(|rule| rule.at(TasksPlace::Namespace("cgroup", at)))?;
     }
     let mut beneath = tasks.cgroups.iter();
+    let mut set = tasks.cgroup_settings.iter();
     beneath
         .try_for_each(cgroup)
+        .and_then(|()| set.try_for_each(settings))
         .map_err(|rule| rule.at(TasksPlace::Record))
 }
 
@@ -119,6 +124,25 @@ fn user(mounts: &Mounts, user: Option<UserNsIndex>) -> Result<(), TasksRule> {
 fn cgroups(all: &[CgroupMembership]) -> Result<(), TasksRule> {
     at_most("hierarchies of cgroups", all.len(), 64)?;
     all.iter().try_for_each(cgroup)
+}
+
+fn settings(set: &CgroupSettings) -> Result<(), TasksRule> {
+    cgroup(&set.cgroup)?;
+    let mut next = 0;
+    for (file, value) in &set.values {
+        in_range("file of cgroups", *file as usize, CgroupFile::ALL.len())?;
+        at_most(
+            "bytes of a cgroup's setting",
+            value.len(),
+            CgroupFile::LONGEST,
+        )?;
+        let readable = |byte: &u8| byte.is_ascii_graphic() || b" \n\t".contains(byte);
+        if *file < next || !value.iter().all(readable) {
+            return Err(TasksRule::Name);
+        }
+        next = file + 1;
+    }
+    Ok(())
 }
 
 fn cgroup(one: &CgroupMembership) -> Result<(), TasksRule> {

@@ -321,6 +321,7 @@ pub(in crate::tasks) fn record() -> Tasks {
         removed_working: Vec::new(),
         cgroups: Vec::new(),
         programs: Vec::new(),
+        cgroup_settings: Vec::new(),
     }
 }
 
