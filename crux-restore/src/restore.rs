@@ -16,11 +16,13 @@ use crate::roles::message::{
     bound, printable,
 };
 use crate::roles::{builder, cgroups, forker, planner, spec, tracer};
+use crate::tasks::cgroups::CgroupRights;
 use crate::tasks::machine;
 use crate::tasks::restore::{Crew, Holdings, Order};
 use crate::{capabilities, host, report, tasks};
 use crux_image::directory::Members;
 use crux_image::member::MemberKind;
+use crux_image::tasks::CgroupMembership;
 use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, RoleError, Spec};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitCode;
@@ -55,13 +57,14 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         true => None,
         false => Some(Broker::start(patience)?),
     };
+    let cgroups = start_cgroups(options, &seen.machine.cgroups, patience)?;
     if tracer.is_some() {
         // What is left of a restore that fails is waited for.
         become_subreaper()?;
     }
     let mut roles = Roles::start(options, patience, outer, seen, descriptors)?;
     let holdings = roles.give_image(options, patience)?;
-    let (Some(tracer), Some(broker)) = (tracer, broker) else {
+    let (Some(tracer), Some(broker), Some(mut cgroups)) = (tracer, broker, cgroups) else {
         return mounts_only(options, roles);
     };
     let consoles = Consoles {
@@ -69,9 +72,6 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         broker,
         held,
     };
-    let spec = spec::cgroups(patience).or_exit(Exit::Undone)?;
-    let mut cgroups = start(spec, cgroups::work)?;
-    cgroups.ready().or_exit(Exit::Undone)?;
     let restored = with_tasks(options, roles, tracer, &mut cgroups, consoles, holdings);
     if let Err(failure) = restored {
         // It waits until those who were in them have ended.
@@ -166,6 +166,24 @@ fn start_tracer(options: &Options, patience: Duration) -> Result<Option<Role>, F
     let mut tracer = start(spec, |channel| tracer::work(options, channel))?;
     tracer.ready().or_exit(Exit::Undone)?;
     Ok(Some(tracer))
+}
+
+fn start_cgroups(
+    options: &Options,
+    own: &[CgroupMembership],
+    patience: Duration,
+) -> Result<Option<Role>, Failure> {
+    if options.mounts_only {
+        return Ok(None);
+    }
+    let rights = CgroupRights {
+        granted: options.granted_cgroups(),
+        own: own.to_vec(),
+    };
+    let spec = spec::cgroups(patience).or_exit(Exit::Undone)?;
+    let mut cgroups = start(spec, |channel| cgroups::work(rights, channel))?;
+    cgroups.ready().or_exit(Exit::Undone)?;
+    Ok(Some(cgroups))
 }
 
 fn become_subreaper() -> Result<(), Failure> {

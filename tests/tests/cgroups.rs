@@ -91,6 +91,31 @@ fn root_tasks_come_back_into_their_cgroups_and_these_are_made_again() {
     });
 }
 
+/// The obstacle tells the options that grant them; with these it goes.
+#[test]
+fn root_cgroups_are_joined_and_made_only_where_that_is_granted() {
+    Lab::test(Setup::ROOT, |lab| {
+        let (cgroups, below) = dumped(lab)?;
+        let sources = restore(lab, "root", &[])?.finish()?;
+        ensure!(sources.code() == Some(3), "{}", sources.stderr);
+        let mut lines = sources.stderr.lines().map(str::trim);
+        let last = lines.rfind(|line| line.starts_with("--"));
+        let sources: Vec<&str> = last.unwrap_or_default().split(' ').collect();
+        let refused = restore(lab, "root", &sources)?.finish()?;
+        ensure!(refused.code() == Some(3), "{}", refused.stderr);
+        let left = below.iter().any(|path| path.exists());
+        ensure!(!left, "they were made: {}", refused.stderr);
+        let words = refused.stderr.split_whitespace();
+        let grants: Vec<&str> = words.filter(|it| it.starts_with("--cgroup=")).collect();
+        ensure!(!grants.is_empty(), "{}", refused.stderr);
+        let restored = restore(lab, "root", &[sources, grants].concat())?;
+        verify(restored, 2)?;
+        remove(&below);
+        drop(cgroups);
+        Ok(())
+    });
+}
+
 #[test]
 fn root_cgroups_that_a_failed_restore_has_made_go_again() {
     Lab::test(Setup::ROOT, |lab| {

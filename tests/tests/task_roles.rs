@@ -117,23 +117,24 @@ fn root_each_live_role_of_a_restore_of_tasks_holds_what_the_document_says() {
         drop(container);
         let (whole, held) = own()?;
         let mut seen = BTreeMap::new();
-        // A role may have done its work before it is found.
-        for _ in 0..100 {
-            let mut restored = crux_tests::workload::restore(lab)?;
-            seen.extend(sights(&mut restored)?);
-            verify(restored, 1)?;
-            if seen.len() == 5 {
-                break;
-            }
-        }
-        for (name, role, keep) in [
+        let roles = [
             ("crux-planner", "planner", mask(restore_spec::PLANNER)),
             ("crux-builder", "builder", mask(restore_spec::BUILDER)),
             ("crux-tracer", "tracer", mask(restore_spec::TRACER)),
             ("crux-broker", "broker", mask(restore_spec::BROKER)),
             ("crux-cgroups", "cgroups", mask(restore_spec::CGROUPS)),
             ("crux-forker", "forker of tasks", held),
-        ] {
+        ];
+        // A role may have done its work before it is found.
+        for _ in 0..100 {
+            let mut restored = crux_tests::workload::restore(lab)?;
+            seen.extend(sights(&mut restored)?);
+            verify(restored, 1)?;
+            if roles.iter().all(|(name, ..)| seen.contains_key(*name)) {
+                break;
+            }
+        }
+        for (name, role, keep) in roles {
             let Some(sight) = seen.get(name) else {
                 anyhow::bail!("{role} was never seen");
             };

@@ -25,6 +25,38 @@ pub struct BpfProgram {
     pub attached: Vec<BpfAttachment>,
 }
 
+/// `BPF_MAXINSNS`, which the kernel lets everybody have.
+const INSTRUCTIONS: usize = 4096;
+/// `BPF_CGROUP_MAX_PROGS`, at as many cgroups.
+const ATTACHMENTS: usize = 4096;
+/// `BPF_OBJ_NAME_LEN`, without the zero.
+const NAME: usize = 15;
+
+impl BpfProgram {
+    /// Whether it is of a kind that can be restored, is attached to nothing else than such may be, and leads nowhere
+    /// outside of itself. Who loads it asks this again.
+    pub fn keeps_to_itself(&self) -> bool {
+        let Some(kind) = BpfKind::of(self.kind) else {
+            return false;
+        };
+        let known = |point: &u32| kind.points.contains(point);
+        let expected = match kind.expects {
+            true => known(&self.expected),
+            false => self.expected == 0,
+        };
+        let elsewhere = self.instructions.iter().any(|it| leads_elsewhere(*it));
+        let letters = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.".contains(byte);
+        let mut attached = self.attached.iter();
+        expected
+            && !elsewhere
+            && self.instructions.len() <= INSTRUCTIONS
+            && self.name.len() <= NAME
+            && self.name.iter().all(letters)
+            && self.attached.len() <= ATTACHMENTS
+            && attached.all(|it| known(&it.point) && it.flags <= 2)
+    }
+}
+
 /// A tag as /proc and bpftool(8) show it.
 pub fn tag_text(tag: [u8; 8]) -> String {
     tag.iter().map(|byte| format!("{byte:02x}")).collect()

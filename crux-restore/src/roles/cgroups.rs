@@ -1,14 +1,14 @@
 //! Cgroups: makes those that tasks are to be in, moves tasks there, and removes again what it made.
 //!
-//! Kind: effect. It parses the caller's own mount table and the plan, which it does not trust: it goes nowhere but
-//! beneath the roots of hierarchies, and follows no link.
+//! Kind: effect. It parses the caller's own mount table and the plan, which it does not trust: it does what the command line
+//! grants, goes nowhere but beneath the roots of hierarchies, follows no link, and loads only programs that keep to themselves.
 
 use super::message::{Answer, FACTS, Placing, Refusal, bound};
 use crate::failure::{Exit, Failure};
 use crate::host;
-use crate::tasks::cgroups::CgroupPlan;
+use crate::tasks::cgroups::{CgroupPlan, CgroupRights, ungranted};
 use crux_image::path::Escaped;
-use crux_image::tasks::{CgroupFile, CgroupMembership, CgroupWriting};
+use crux_image::tasks::{BpfProgram, CgroupFile, CgroupMembership, CgroupWriting};
 use crux_mount::hierarchies;
 use crux_mount::mountinfo::Entry;
 use crux_mount::sys::{self, BpfLoad};
@@ -20,8 +20,11 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// Everything that it does. It ends where the supervisor has gone.
-pub(crate) fn work(channel: &Channel) -> Result<(), ChannelError> {
-    let mut cgroups = Cgroups::default();
+pub(crate) fn work(rights: CgroupRights, channel: &Channel) -> Result<(), ChannelError> {
+    let mut cgroups = Cgroups {
+        rights,
+        ..Cgroups::default()
+    };
     loop {
         let (placing, _) = channel.receive::<Placing>(bound(FACTS, 0))?;
         let done = match placing {
@@ -43,6 +46,7 @@ pub(crate) fn work(channel: &Channel) -> Result<(), ChannelError> {
 
 #[derive(Default)]
 struct Cgroups {
+    rights: CgroupRights,
     plan: CgroupPlan,
     /// In the order of the plan.
     open: Vec<OwnedFd>,
@@ -54,6 +58,7 @@ struct Cgroups {
 
 impl Cgroups {
     fn make(&mut self, plan: CgroupPlan) -> Result<(), Failure> {
+        check(&plan, &self.rights)?;
         self.plan = plan;
         if self.plan.cgroups.is_empty() {
             return Ok(());
@@ -246,6 +251,21 @@ impl Cgroups {
     }
 }
 
+/// The planner, which has read the image, asks the same, to say how to grant what is missing.
+fn check(plan: &CgroupPlan, rights: &CgroupRights) -> Result<(), Failure> {
+    let missing = plan.missing(rights);
+    if !missing.is_empty() {
+        return Err(Failure::new(Exit::Undone, ungranted(&missing)));
+    }
+    match plan.programs.iter().all(BpfProgram::keeps_to_itself) {
+        true => Ok(()),
+        false => {
+            let what = "load an eBPF program that does not keep to itself";
+            Err(Failure::new(Exit::Undone, what))
+        }
+    }
+}
+
 /// KERNEL: a cgroup keeps its programs when those who were in it have ended, and nobody can take them off who has not loaded
 /// them. One that a restore has left goes, if nobody is in it; it will be made again.
 fn or_stale(
@@ -355,4 +375,63 @@ fn change(directory: &OwnedFd, name: &str, value: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat(directory, name, flags, Mode::empty())?;
     write(&file, value).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crux_image::tasks::{BpfAttachment, PERMIT};
+
+    fn program(cgroup: &str, instructions: &[u64]) -> BpfProgram {
+        BpfProgram {
+            kind: 15,
+            expected: 0,
+            name: b"devices".to_vec(),
+            gpl: false,
+            tag: [0; 8],
+            instructions: instructions.to_vec(),
+            replaced: false,
+            attached: vec![BpfAttachment {
+                cgroup: cgroup.into(),
+                point: 6,
+                flags: 0,
+            }],
+        }
+    }
+
+    /// A planner that an image has taken over asks for what it likes.
+    #[test]
+    fn what_a_plan_asks_for_without_a_grant_is_refused() {
+        let rights = CgroupRights {
+            granted: vec![b"/granted".to_vec()],
+            own: Vec::new(),
+        };
+        let asks = |path: &str, programs: Vec<BpfProgram>| {
+            let cgroup = CgroupMembership {
+                controllers: Vec::new(),
+                path: path.into(),
+            };
+            let plan = CgroupPlan {
+                cgroups: vec![cgroup],
+                programs,
+                ..CgroupPlan::default()
+            };
+            check(&plan, &rights).map_err(|failure| failure.message)
+        };
+        assert_eq!(
+            asks("/granted/c", vec![program("/granted/c", &PERMIT)]),
+            Ok(())
+        );
+        for (path, programs) in [
+            ("/other", vec![]),
+            ("/granted/c", vec![program("/", &PERMIT)]),
+            // A map of whoever loads it.
+            (
+                "/granted/c",
+                vec![program("/granted/c", &[1 << 12 | 0x18, 0])],
+            ),
+        ] {
+            assert!(asks(path, programs).is_err(), "{path}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::console;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::grants::{self, EndError, GrantError, Grants, Wanted, misfits};
 use crate::inward::Outer;
-use crate::tasks::cgroups::{CgroupPlan, ungranted};
+use crate::tasks::cgroups::{CgroupPlan, CgroupRights, ungranted};
 use crate::tasks::compile::{Machine, compile};
 use crate::tasks::plan::TaskPlan;
 use crate::tasks::wanted::{self, Granted, Kept, Made};
@@ -223,9 +223,12 @@ fn compiled(
         );
         Failure::new(Exit::Lacking, message)
     })?;
-    let own = &before.machine.cgroups;
-    let cgroups = CgroupPlan::new(&tasks, own);
-    let missing = cgroups.missing(&options.granted_cgroups(), own);
+    let rights = CgroupRights {
+        granted: options.granted_cgroups(),
+        own: before.machine.cgroups.clone(),
+    };
+    let cgroups = CgroupPlan::new(&tasks, &rights.own);
+    let missing = cgroups.missing(&rights);
     if !missing.is_empty() {
         let (images, what) = (options.images().display(), ungranted(&missing));
         let message = format_args!("restore {images}: {what}");

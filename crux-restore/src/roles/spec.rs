@@ -184,9 +184,9 @@ pub fn cgroups_filter() -> Filter {
             libc::SYS_fstatfs,
             libc::SYS_lseek,
             libc::SYS_mkdirat,
-            libc::SYS_openat,
             libc::SYS_unlinkat,
         ])
+        .when(libc::SYS_openat, &[Condition::Bits(2, MAKES_FILES, 0)])
         .one_of(libc::SYS_fcntl, 1, &[libc::F_DUPFD_CLOEXEC as u32])
         .one_of(libc::SYS_bpf, 0, &BPF_CHANGES)
         .one_of(libc::SYS_bpf, 0, &BPF_LOOKS)
@@ -219,23 +219,27 @@ fn statx_of_descriptors(filter: Filter) -> Filter {
         .when(libc::SYS_statx, &[Condition::Is(1, 0)])
 }
 
+/// Flags of openat(2) that make a file, or empty one; who overrides permissions could do that to any.
+const MAKES_FILES: u32 =
+    (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
+
 const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
 
 /// Of the tracer.
 pub fn tracer_filter() -> Filter {
-    Filter::base().allow(&[
-        libc::SYS_memfd_create,
-        libc::SYS_openat,
-        libc::SYS_pipe2,
-        libc::SYS_pread64,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        // What netlink has answered.
-        libc::SYS_process_vm_readv,
-        libc::SYS_ptrace,
-        libc::SYS_pwrite64,
-        libc::SYS_wait4,
-    ])
+    Filter::base()
+        .allow(&[
+            libc::SYS_memfd_create,
+            libc::SYS_pipe2,
+            libc::SYS_pread64,
+            // What netlink has answered.
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_ptrace,
+            libc::SYS_pwrite64,
+            libc::SYS_wait4,
+        ])
+        .when(libc::SYS_openat, &[Condition::Bits(2, MAKES_FILES, 0)])
 }
 
 /// Of the broker.
@@ -390,6 +394,7 @@ mod tests {
             builder_filter(),
             broker_filter(),
             tracer_filter(),
+            cgroups_filter(),
         ] {
             assert_eq!(filter.compile().unwrap(), filter.compile().unwrap());
         }
@@ -410,6 +415,14 @@ mod tests {
             for filter in [planner_filter(), supervisor_filter(), builder_filter()] {
                 assert!(!filter.lists(call), "{call}");
             }
+        }
+        for (filter, has) in [
+            (tracer_filter(), libc::SYS_ptrace),
+            (cgroups_filter(), libc::SYS_bpf),
+            (broker_filter(), libc::SYS_socket),
+        ] {
+            let listed = calls.iter().filter(|call| filter.lists(**call));
+            assert!(listed.eq([&has]));
         }
         assert!(!planner_filter().lists(libc::SYS_openat));
         assert!(!supervisor_filter().lists(libc::SYS_openat));

@@ -79,12 +79,29 @@ impl CgroupPlan {
         plan
     }
 
-    /// Those that none of these paths is above of; `own` are the caller's.
-    pub(crate) fn missing(&self, granted: &[Vec<u8>], own: &[CgroupMembership]) -> BTreeSet<&[u8]> {
-        let is_granted = |path: &[u8]| granted.iter().any(|above| is_within(path, above));
-        let asked = self.cgroups.iter().filter(|it| !own.contains(it));
+    /// Those that are not granted. Nobody need grant that tasks stay where the caller is; but that a program is attached there, which
+    /// is in force for the caller as well, has to be granted like that of any other.
+    pub(crate) fn missing(&self, rights: &CgroupRights) -> BTreeSet<&[u8]> {
+        let asked = self.cgroups.iter().filter(|it| !rights.own.contains(it));
+        let attached = self.programs.iter().flat_map(|it| &it.attached);
         let paths = asked.map(|it| it.path.as_slice());
-        paths.filter(|path| !is_granted(path)).collect()
+        let paths = paths.chain(attached.map(|it| it.cgroup.as_slice()));
+        paths.filter(|path| !rights.grant(path)).collect()
+    }
+}
+
+/// What the caller lets a restore do with cgroups.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CgroupRights {
+    /// Paths of which all that is beneath is granted as well.
+    pub granted: Vec<Vec<u8>>,
+    /// Where the caller is.
+    pub own: Vec<CgroupMembership>,
+}
+
+impl CgroupRights {
+    fn grant(&self, path: &[u8]) -> bool {
+        self.granted.iter().any(|above| is_within(path, above))
     }
 }
 
@@ -104,11 +121,37 @@ pub(crate) fn ungranted(missing: &BTreeSet<&[u8]>) -> String {
 mod tests {
     use super::super::compile::tests::record;
     use super::*;
+    use crux_image::tasks::{BpfAttachment, PERMIT};
 
     fn at(controllers: &str, path: &str) -> CgroupMembership {
         CgroupMembership {
             controllers: controllers.into(),
             path: path.into(),
+        }
+    }
+
+    fn rights(granted: &[&str], own: &[CgroupMembership]) -> CgroupRights {
+        CgroupRights {
+            granted: granted.iter().map(|it| it.as_bytes().to_vec()).collect(),
+            own: own.to_vec(),
+        }
+    }
+
+    /// One that is attached to a cgroup, and lets all pass.
+    fn program(cgroup: &str) -> BpfProgram {
+        BpfProgram {
+            kind: 8,
+            expected: 0,
+            name: b"permit".to_vec(),
+            gpl: false,
+            tag: [0; 8],
+            instructions: PERMIT.to_vec(),
+            replaced: false,
+            attached: vec![BpfAttachment {
+                cgroup: cgroup.into(),
+                point: 0,
+                flags: 0,
+            }],
         }
     }
 
@@ -122,11 +165,21 @@ mod tests {
         let plan = CgroupPlan::new(&tasks, &own);
         assert_eq!(plan.cgroups, [at("", "/c")]);
         assert_eq!((plan.first.clone(), plan.processes.len()), (vec![0], 2));
-        let missing = |granted: &[&str]| {
-            let granted: Vec<Vec<u8>> = granted.iter().map(|it| it.as_bytes().to_vec()).collect();
-            plan.missing(&granted, &own).len()
-        };
+        let missing = |granted: &[&str]| plan.missing(&rights(granted, &own)).len();
         assert_eq!(missing(&["/c/d", "/ca"]), 1);
         assert_eq!((missing(&["/c"]), missing(&["/"])), (0, 0));
+    }
+
+    #[test]
+    fn a_program_at_the_callers_own_cgroup_needs_a_grant() {
+        let mut tasks = record();
+        let own = [at("", "/")];
+        for process in &mut tasks.processes {
+            process.cgroups = own.to_vec();
+        }
+        tasks.programs = vec![program("/")];
+        let plan = CgroupPlan::new(&tasks, &own);
+        assert_eq!(plan.missing(&rights(&["/c"], &own)).len(), 1);
+        assert_eq!(plan.missing(&rights(&["/"], &own)).len(), 0);
     }
 }
