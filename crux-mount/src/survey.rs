@@ -9,7 +9,7 @@ use crate::features::{Features, detached_tmpfs};
 use crate::sys;
 use linux_raw_sys::general as nr;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 /// A feature of the kernel.
 #[derive(Debug)]
@@ -222,12 +222,25 @@ pub const ROWS: &[Row] = &[
         find: |tried| tried.with_rights(tried.features.move_beneath),
     },
     Row {
+        name: "eventfd-semaphore in fdinfo",
+        since: "6.5",
+        used_for: "tasks: whether an eventfd with a count is a semaphore",
+        without: "an eventfd with a count is an obstacle",
+        need: Need::Optional,
+        calls: &[],
+        find: |_| Tried::plainly(tells_semaphores()),
+    },
+    Row {
         name: "PAGEMAP_SCAN",
         since: "6.7",
         used_for: "which pages of a task are its own",
         without: "pagemap is read entry by entry",
         need: Need::Optional,
-        calls: &[],
+        calls: &[Call {
+            name: "PAGEMAP_SCAN",
+            number: nr::__NR_ioctl,
+            request: Some(sys::PAGEMAP_SCAN),
+        }],
         find: |_| Tried::plainly(sys::scans_pagemap()),
     },
     Row {
@@ -308,6 +321,14 @@ fn statx_tells_mounts() -> bool {
         .stx_attributes_mask
         .contains(StatxAttributes::MOUNT_ROOT);
     attributes && answer.stx_mask & StatxFlags::MNT_ID.bits() != 0
+}
+
+fn tells_semaphores() -> bool {
+    let Ok(event) = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC) else {
+        return false;
+    };
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", event.as_raw_fd()));
+    info.is_ok_and(|info| info.contains("eventfd-semaphore:"))
 }
 
 fn maps_tmpfs() -> bool {

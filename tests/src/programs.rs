@@ -65,11 +65,16 @@ impl Output {
 }
 
 impl Programs {
-    /// The executables beside the running one (`target/PROFILE`), where cargo puts them.
+    /// The executables beside the running one (`target/PROFILE`), where cargo puts them. `cargo xtask test --without` puts another
+    /// in the place of one, by its path in the environment.
     pub fn find() -> Result<Self> {
         let own = std::env::current_exe().context("no path of this program")?;
         let places: Vec<&Path> = own.ancestors().skip(1).take(2).collect();
-        Self::in_one_of(&places)
+        let mut programs = Self::in_one_of(&places)?;
+        if let Some(dump) = std::env::var_os("CRUX_TESTS_DUMP") {
+            programs.dump = dump.into();
+        }
+        Ok(programs)
     }
 
     /// The executables in a directory.

@@ -67,13 +67,7 @@ fn orphaned(parent: Pid) -> bool {
 
 /// Lets no descriptor but 0, 1 and 2 pass an exec: whoever started the tests may have left some open.
 pub fn keep_to_streams() -> Result<()> {
-    const CLOEXEC: u32 = 4;
-    // SAFETY: only flags of descriptors change; no memory is passed.
-    let done = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3, u32::MAX, CLOEXEC) };
-    match done {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()).context("close_range(CLOSE_RANGE_CLOEXEC)"),
-    }
+    Ok(crux_mount::sys::close_on_exec_from(3)?)
 }
 
 fn exit_now(status: i32) -> ! {

@@ -15,7 +15,7 @@ pub(crate) struct Options {
 }
 
 /// The steps, the quick ones first.
-const STEPS: [(&str, &[&str]); 5] = [
+const STEPS: [(&str, &[&str]); 6] = [
     ("format", &["fmt", "--all", "--check"]),
     ("tidy", &["xtask", "tidy"]),
     (
@@ -30,6 +30,7 @@ const STEPS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("tests", &["xtask", "test", "--require"]),
+    ("missing calls", &["xtask", "test", "--without", "all"]),
     (
         "documentation",
         &["doc", "--workspace", "--no-deps", "--quiet"],

@@ -2,9 +2,10 @@
 //!
 //! Kind: shell. The tests run under a seccomp filter that answers ENOSYS to it, which all
 //! that they start inherits, and `no_new_privs` with it: tests of file capabilities and of
-//! what COMMAND inherits are not among them.
+//! what COMMAND inherits are not among them. Where what is dumped would inherit it as well and be
+//! dumped with it, crux-dump alone is under it.
 
-use crate::cargo::{cargo, has, succeed};
+use crate::cargo::{cargo, has, succeed, target};
 use anyhow::{Context as _, Result, bail, ensure};
 use crux_mount::survey::{Call, ROWS};
 use seccompiler::{
@@ -13,6 +14,8 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Instant;
@@ -31,12 +34,18 @@ const PROGRAMS: [&str; 9] = [
     "user_namespaces",
 ];
 
+/// Calls that only a dump of tasks makes, and the programs that are run without them.
+const OF_DUMPS: [(&str, &[&str]); 1] = [("PAGEMAP_SCAN", &["tasks"])];
+
 /// Tests of what there is no other way to, in a part of their names: without these calls the
 /// map of an id-mapped mount is told by nobody, and that is an obstacle.
-const NEED: [(&str, &str); 3] = [
+const NEED: [(&str, &str); 5] = [
     ("statmount", "root_idmapped_"),
     ("listmount", "root_idmapped_"),
     ("NS_GET_MNTNS_ID", "root_idmapped_"),
+    // KERNEL: who is under a filter himself may not read those of others (PTRACE_SECCOMP_GET_FILTER).
+    ("PAGEMAP_SCAN", "root_restored_tasks_look_as_they_did"),
+    ("PAGEMAP_SCAN", "root_seccomp_filters"),
 ];
 
 #[derive(clap::Args)]
@@ -72,12 +81,18 @@ pub(crate) fn run(name: &str) -> Result<()> {
         name => vec![named(name)?],
     };
     // Compilers need no filter.
-    succeed(&mut tests(&["--no-run"]))?;
+    let of_dumps = OF_DUMPS.iter().flat_map(|(_, programs)| *programs);
+    let programs: Vec<_> = PROGRAMS.iter().chain(of_dumps).copied().collect();
+    succeed(cargo(["build", "--bins"]).arg("--quiet"))?;
+    succeed(&mut tests(&programs, &["--no-run"]))?;
     let mut failed = Vec::new();
     for call in calls {
         println!("\n=== without {}", call.name);
         let start = Instant::now();
-        let mut command = under(call)?;
+        let mut command = match OF_DUMPS.iter().find(|(name, _)| *name == call.name) {
+            Some((_, programs)) => with_dump_under(call, programs)?,
+            None => under(call)?,
+        };
         if let Err(error) = succeed(&mut command) {
             eprintln!("{error:#}");
             failed.push(call.name);
@@ -90,45 +105,62 @@ pub(crate) fn run(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn tests(more: &[&str]) -> Command {
+fn tests(programs: &[&str], more: &[&str]) -> Command {
     let plain = ["test", "--quiet", "--package", "crux-tests"];
     let nextest = ["nextest", "run", "--package", "crux-tests"];
     let mut command = match has(&["nextest", "--version"]) {
         true => cargo(nextest),
         false => cargo(plain),
     };
-    for program in PROGRAMS {
+    for program in programs {
         command.args(["--test", program]);
     }
     command.args(more);
     command
 }
 
+/// Those of the root tier that do not need a call.
+fn root_tests(programs: &[&str], call: &Call) -> Command {
+    let needed = NEED.iter().filter(|(name, _)| *name == call.name);
+    let needed: Vec<_> = needed.map(|(_, tests)| *tests).collect();
+    if has(&["nextest", "--version"]) {
+        let chosen = match needed.as_slice() {
+            [] => "all()".to_owned(),
+            some => format!("not test(/{}/)", some.join("|")),
+        };
+        let profile = ["--profile", "root", "--no-tests", "fail"];
+        let shown = ["--status-level", "fail", "-E", &chosen];
+        return tests(programs, &[profile, shown].concat());
+    }
+    let skipped = needed.iter().flat_map(|tests| ["--skip", tests]);
+    let fixed = ["--", "--test-threads=1", "root_"].into_iter();
+    tests(programs, &fixed.chain(skipped).collect::<Vec<_>>())
+}
+
 /// The tests, started by [`exec`].
 fn under(call: &Call) -> Result<Command> {
-    let needed = NEED.iter().find(|(name, _)| *name == call.name);
-    let needed = needed.map_or("no test is called so", |(_, tests)| tests);
-    let chosen = format!("not test(/{needed}/)");
-    let profile = [
-        "--profile",
-        "root",
-        "--no-tests",
-        "fail",
-        "--status-level",
-        "fail",
-        "-E",
-        &chosen,
-    ];
-    let tests = match has(&["nextest", "--version"]) {
-        true => tests(&profile),
-        false => tests(&["--", "--test-threads=1", "--skip", needed, "root_"]),
-    };
+    let tests = root_tests(&PROGRAMS, call);
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["without", call.name, "--"]);
     command.arg(tests.get_program()).args(tests.get_args());
     if let Some(directory) = tests.get_current_dir() {
         command.current_dir(directory);
     }
+    Ok(command)
+}
+
+/// The tests with a crux-dump that [`exec`] starts.
+fn with_dump_under(call: &Call, programs: &[&str]) -> Result<Command> {
+    let place = target().join("without");
+    std::fs::create_dir_all(&place)?;
+    let wrapper = place.join("crux-dump");
+    let (own, dump) = (std::env::current_exe()?, target().join("debug/crux-dump"));
+    let (own, dump, name) = (own.display(), dump.display(), call.name);
+    let script = format!("#!/bin/sh\nexec '{own}' without {name} -- '{dump}' \"$@\"\n");
+    std::fs::write(&wrapper, script)?;
+    std::fs::set_permissions(&wrapper, Permissions::from_mode(0o755))?;
+    let mut command = root_tests(programs, call);
+    command.env("CRUX_TESTS_DUMP", wrapper);
     Ok(command)
 }
 
@@ -160,6 +192,7 @@ fn filter(call: &Call) -> Result<BpfProgram> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crux_mount::survey::{Need, State, survey};
 
     #[test]
     fn every_call_has_a_filter_and_a_name_of_its_own() {
@@ -178,13 +211,42 @@ mod tests {
     /// then run on is what the row says.
     #[test]
     fn what_is_executed_does_not_have_the_call() {
-        let call = named("close_range").unwrap();
-        let program = filter(call).unwrap();
-        let found = std::thread::spawn(move || {
-            seccompiler::apply_filter(&program).unwrap();
-            crux_mount::sys::knows(call.number)
-        });
-        assert!(!found.join().unwrap());
-        assert!(crux_mount::sys::knows(call.number));
+        for row in ROWS {
+            for call in row.calls {
+                let program = filter(call).unwrap();
+                let found = std::thread::spawn(move || {
+                    seccompiler::apply_filter(&program).unwrap();
+                    survey()
+                });
+                let states = found.join().unwrap();
+                let (_, state) = states.iter().find(|(it, _)| it.name == row.name).unwrap();
+                assert_ne!(*state, State::Present, "{}", call.name);
+            }
+        }
+    }
+
+    /// What is done where a feature is absent is tested, or it is told here why not.
+    #[test]
+    fn every_way_to_do_without_is_tested() {
+        let told = [
+            // No other call: the feature is an argument that is ignored where it is unknown, or a kind of file system.
+            "STATX_MNT_ID_UNIQUE",
+            "id-mapped tmpfs",
+            // The kernel's 6.1 is without in the VM.
+            "eventfd-semaphore in fdinfo",
+            // What there is instead is done on every kernel.
+            "open_tree CLONE of a detached mount",
+            "move_mount onto a detached mount",
+            // The obstacle is tested where the whole call is absent.
+            "statmount: id-maps",
+        ];
+        let rows = ROWS.iter().filter(|row| row.need == Need::Optional);
+        let untested = rows.filter(|row| row.calls.is_empty() && !row.without.is_empty());
+        assert!(untested.map(|row| row.name).eq(told_in_order(&told)));
+    }
+
+    fn told_in_order<'a>(told: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+        let names = ROWS.iter().map(|row| row.name);
+        names.filter(move |name| told.contains(name))
     }
 }
