@@ -12,7 +12,11 @@ use crux_tests::workload::{dump, images, start, verify};
 use crux_tests::{Lab, Running, Setup, patience};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Instant;
 
 fn mask(list: &[Capability]) -> u64 {
@@ -30,6 +34,7 @@ fn root_each_live_role_of_a_dump_of_tasks_holds_what_the_document_says() {
     use crux_dump::roles::spec;
     Lab::test(Setup::ROOT, |lab| {
         let mut container = start(lab, "threads")?;
+        let _decoy = leave_open(lab)?;
         let (whole, _) = own()?;
         let pid = container.pid.to_string();
         let place = images(lab).to_string_lossy().into_owned();
@@ -50,6 +55,7 @@ fn root_each_live_role_of_a_dump_of_tasks_holds_what_the_document_says() {
                 .collect();
             ensure!(!settled.is_empty(), "{role} was never seen");
             for sight in settled {
+                has_no_decoy(sight)?;
                 Document::of("crux-dump").check(role, sight, mask(keep), whole)?;
             }
         }
@@ -86,8 +92,29 @@ fn sights(restore: &mut Running) -> Result<BTreeMap<String, Sight>> {
     Ok(found)
 }
 
+/// A descriptor that whoever starts crux has left open: no role may have it.
+fn leave_open(lab: &Lab) -> Result<OwnedFd> {
+    let decoy = lab.path(DECOY);
+    fs::write(&decoy, "")?;
+    let decoy = fcntl_dupfd_cloexec(fs::File::open(&decoy)?, 100)?;
+    fcntl_setfd(&decoy, FdFlags::empty())?;
+    let passed = Running::start(Path::new("/bin/ls"), ["-l", "/proc/self/fd"])?.finish()?;
+    let passed = String::from_utf8_lossy(&passed.stdout).into_owned();
+    ensure!(passed.contains(DECOY), "it is not passed on: {passed}");
+    Ok(decoy)
+}
+
+const DECOY: &str = "decoy";
+
+fn has_no_decoy(sight: &Sight) -> Result<()> {
+    let mut all = sight.descriptors.values();
+    ensure!(!all.any(|to| to.ends_with(DECOY)), "{sight:?}");
+    Ok(())
+}
+
 /// Channels, the null device, and what else the document gives to it.
 fn check_descriptors(sight: &Sight) -> Result<()> {
+    has_no_decoy(sight)?;
     let allowed = |target: &str| match sight.name.as_str() {
         "crux-tracer" => ["/memfd:", "pipe:", "/proc", "socket:", "/dev/null"]
             .iter()
@@ -115,6 +142,7 @@ fn root_each_live_role_of_a_restore_of_tasks_holds_what_the_document_says() {
         let container = start(lab, "threads")?;
         dump(lab, &container, &[])?;
         drop(container);
+        let _decoy = leave_open(lab)?;
         let (whole, held) = own()?;
         let mut seen = BTreeMap::new();
         let roles = [

@@ -48,6 +48,7 @@ calls!(
     "prlimit64" SYS_prlimit64, "capget" SYS_capget, "capset" SYS_capset, "uname" SYS_uname,
     "setfsuid" SYS_setfsuid, "setfsgid" SYS_setfsgid, "statfs" SYS_statfs, "fstatfs" SYS_fstatfs,
     "faccessat2" SYS_faccessat2, "fallocate" SYS_fallocate, "memfd_create" SYS_memfd_create,
+    "ptrace" SYS_ptrace, "process_vm_readv" SYS_process_vm_readv,
 );
 
 /// The call with this name.

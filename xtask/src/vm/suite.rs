@@ -31,11 +31,15 @@ pub(super) enum Scope {
 }
 
 /// A test that the tier leaves out, and `vm-test` runs: by the start of its name, and why.
-const SLOW: [(&str, &str); 7] = [
+const SLOW: [(&str, &str); 8] = [
     ("tests::faults root_each_call_", EVERY_CALL),
     ("tests::faults root_restore_killed", EVERY_CALL),
     ("tests::faults root_dump_killed", EVERY_CALL),
     ("tests::dump_tasks root_a_dumper_that_is_killed", EVERY_CALL),
+    (
+        "tests::task_role_deaths root_any_role_of_a_dump",
+        EVERY_CALL,
+    ),
     ("tests::hostile root_flipped_bits", NO_KERNEL),
     ("tests::hostile root_huge_counts", NO_KERNEL),
     ("crux-image::", NO_KERNEL),
