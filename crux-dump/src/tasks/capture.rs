@@ -4,6 +4,7 @@
 
 use super::ask::AskError;
 use super::files::{self, FilesError};
+use super::for_children;
 use super::freeze::Frozen;
 use super::interview::{Conversation, Told, conversation};
 use super::ipc::{self, Ipc};
@@ -11,6 +12,7 @@ use super::memory::{self, Known, MemoryError, PagesWriter, Space};
 use super::namespaces::{Homes, Namespaces};
 use super::proc_text::Status;
 use super::processes::Facts;
+use super::procs;
 use super::questions::Answers;
 use super::signals::queue;
 use super::target::Target;
@@ -164,6 +166,14 @@ pub fn capture(
     let pids = pids.zip(processes.iter().map(Process::first_pid)).collect();
     let found = (files.sockets, files.socket_namespaces);
     let sockets = recorder.sockets(found, &pids, &processes, &mut obstacles);
+    procs::refuse(
+        &frozen.targets,
+        surroundings.spaces,
+        &recorder.namespaces,
+        &mut obstacles,
+    );
+    let found = for_children::capture(&frozen.targets, &recorder.namespaces, &mut obstacles);
+    let pid_for_children = found.map_err(|(pid, error)| CaptureError::Process { pid, error })?;
     if !obstacles.is_empty() {
         return Err(CaptureError::Obstacles(obstacles));
     }
@@ -197,6 +207,7 @@ pub fn capture(
         controlling: files.controlling,
         networks,
         removed_working: files.removed_working,
+        pid_for_children,
     };
     Ok(Captured { tasks, checksum })
 }

@@ -51,8 +51,8 @@ pub use memory::{
     Protection, SharedMemory, SharedMemoryKind, Sharing, VdsoImage,
 };
 pub use namespaces::{
-    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidNamespace, TimeNamespace,
-    UtsNamespace,
+    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidForChildren, PidNamespace,
+    TimeNamespace, UtsNamespace,
 };
 pub use netlink::NetlinkSocket;
 pub use network::{
@@ -204,6 +204,8 @@ pub struct Tasks {
     pub networks: Vec<Network>,
     /// Working directories that have no name.
     pub removed_working: Vec<RemovedWorking>,
+    /// Processes whose children begin in another pid namespace.
+    pub pid_for_children: Vec<PidForChildren>,
 }
 
 impl Tasks {

@@ -87,6 +87,7 @@ impl From<TasksVersion1> for Tasks {
             controlling: Vec::new(),
             networks: Vec::new(),
             removed_working: Vec::new(),
+            pid_for_children: Vec::new(),
         }
     }
 }

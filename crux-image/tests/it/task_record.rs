@@ -190,5 +190,6 @@ pub(crate) fn record() -> Tasks {
         controlling: Vec::new(),
         networks: Vec::new(),
         removed_working: Vec::new(),
+        pid_for_children: Vec::new(),
     }
 }

@@ -337,6 +337,7 @@ pub(crate) fn record() -> Result<Tasks> {
         controlling: Vec::new(),
         networks: Vec::new(),
         removed_working: Vec::new(),
+        pid_for_children: Vec::new(),
     })
 }
 

@@ -319,6 +319,7 @@ pub(super) fn record() -> Tasks {
         controlling: Vec::new(),
         networks: Vec::new(),
         removed_working: Vec::new(),
+        pid_for_children: Vec::new(),
     }
 }
 
