@@ -13,7 +13,7 @@ use rustix::io::Errno;
 /// Where they are others than the process's own. To be called when all processes have been looked at.
 pub(super) fn capture(
     targets: &[Target],
-    namespaces: &Namespaces,
+    namespaces: &Namespaces<'_>,
     obstacles: &mut Vec<TaskObstacle>,
 ) -> Result<Vec<PidForChildren>, (u32, SysError)> {
     let mut all = Vec::new();

@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 pub(super) fn refuse(
     targets: &[Target],
     spaces: &[SeenNamespace],
-    namespaces: &Namespaces,
+    namespaces: &Namespaces<'_>,
     obstacles: &mut Vec<TaskObstacle>,
 ) {
     for space in spaces {
