@@ -33,3 +33,9 @@ fn root_processes_that_share_memory_are_refused() {
         &["it shares its memory with another process"],
     );
 }
+
+#[test]
+fn root_a_proc_of_a_nested_pid_namespace_is_refused() {
+    let words = ["the proc on \"/proc\" is that of a pid namespace within the container's"];
+    scenario_is_refused("nested-proc", &words);
+}

@@ -141,4 +141,5 @@ survive! {
     root_namespaces_of_single_processes_survive "namespaces";
     root_a_time_namespace_survives "time-namespace";
     root_nested_user_namespaces_survive "user-namespaces";
+    root_nested_pid_namespaces_survive "pid-namespaces";
 }

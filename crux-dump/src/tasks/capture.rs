@@ -5,6 +5,7 @@
 use super::ask::AskError;
 use super::cgroups;
 use super::files::{self, FilesError};
+use super::for_children;
 use super::freeze::Frozen;
 use super::interview::{Conversation, Told, conversation};
 use super::ipc::{self, Ipc};
@@ -12,6 +13,7 @@ use super::memory::{self, Known, MemoryError, PagesWriter, Space};
 use super::namespaces::{Homes, Namespaces};
 use super::proc_text::Status;
 use super::processes::Facts;
+use super::procs;
 use super::questions::Answers;
 use super::signals::queue;
 use super::target::Target;
@@ -177,6 +179,14 @@ pub fn capture(
     let pids = pids.zip(processes.iter().map(Process::first_pid)).collect();
     let found = (files.sockets, files.socket_namespaces);
     let sockets = recorder.sockets(found, &pids, &processes, &mut obstacles);
+    procs::refuse(
+        &frozen.targets,
+        surroundings.spaces,
+        &recorder.namespaces,
+        &mut obstacles,
+    );
+    let found = for_children::capture(&frozen.targets, &recorder.namespaces, &mut obstacles);
+    let pid_for_children = found.map_err(|(pid, error)| CaptureError::Process { pid, error })?;
     if !obstacles.is_empty() {
         return Err(CaptureError::Obstacles(obstacles));
     }
@@ -213,6 +223,7 @@ pub fn capture(
         cgroups: seen_cgroups.beneath,
         programs: files.programs,
         cgroup_settings: seen_cgroups.settings,
+        pid_for_children,
     };
     Ok(Captured { tasks, checksum })
 }

@@ -155,6 +155,11 @@ impl<'a> Namespaces<'a> {
         }
     }
 
+    /// The position of a pid namespace that was met.
+    pub(super) fn pid_with_inode(&self, id: Inode) -> Option<PidNsIndex> {
+        self.known.get(&id).map(|at| (*at).into())
+    }
+
     /// All others of a process. `names` is what uname(2) says in it.
     pub(super) fn homes(
         &mut self,

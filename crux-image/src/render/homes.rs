@@ -4,7 +4,7 @@
 
 use crate::mounts::{Mounts, UserNsIndex};
 use crate::path::Escaped;
-use crate::tasks::{Process, Tasks};
+use crate::tasks::{Process, ProcessIndex, Tasks};
 
 /// All that are not the caller's: `UTS 0 "name"`, `user 1 (2 ids; no setgroups)`.
 pub(super) fn namespaces(tasks: &Tasks, mounts: &Mounts, process: &Process) -> Vec<String> {
@@ -13,6 +13,10 @@ pub(super) fn namespaces(tasks: &Tasks, mounts: &Mounts, process: &Process) -> V
     if tasks.pid_namespaces[pid.at()].own {
         all.push(format!("pid {}", pid.0));
     }
+    let is_it = |of: ProcessIndex| tasks.processes[of.at()].first_pid() == process.first_pid();
+    let others = tasks.pid_for_children.iter();
+    let others = others.filter(|it| is_it(it.process));
+    all.extend(others.map(|it| format!("pid {} for its children", it.namespace.0)));
     let mut numbered = |kind: &str, at: Option<u32>| {
         all.extend(at.map(|at| format!("{kind} {at}")));
     };

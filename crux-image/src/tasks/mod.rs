@@ -55,8 +55,8 @@ pub use memory::{
     Protection, SharedMemory, SharedMemoryKind, Sharing, VdsoImage,
 };
 pub use namespaces::{
-    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidNamespace, TimeNamespace,
-    UtsNamespace,
+    CgroupMembership, CgroupNamespace, IpcNamespace, NetNamespace, PidForChildren, PidNamespace,
+    TimeNamespace, UtsNamespace,
 };
 pub use netlink::NetlinkSocket;
 pub use network::{
@@ -218,6 +218,8 @@ pub struct Tasks {
     pub programs: Vec<BpfProgram>,
     /// What cgroups at and beneath the roots of cgroup namespaces are set to, parents before children.
     pub cgroup_settings: Vec<CgroupSettings>,
+    /// Processes whose children begin in another pid namespace.
+    pub pid_for_children: Vec<PidForChildren>,
 }
 
 impl Tasks {

@@ -2,7 +2,7 @@
 //!
 //! Kind: pure. User and mount namespaces are in the record of mounts.
 
-use super::PidNsIndex;
+use super::{PidNsIndex, ProcessIndex};
 use crate::mounts::UserNsIndex;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,15 @@ pub struct PidNamespace {
     pub own: bool,
     /// Its owner; none: the caller's user namespace.
     pub user_namespace: Option<UserNsIndex>,
+}
+
+/// A process whose children begin in another pid namespace than its own (unshare(2), setns(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PidForChildren {
+    /// Which process.
+    pub process: ProcessIndex,
+    /// Where its children begin.
+    pub namespace: PidNsIndex,
 }
 
 /// uts_namespaces(7).

@@ -90,6 +90,7 @@ impl From<TasksVersion1> for Tasks {
             cgroups: Vec::new(),
             programs: Vec::new(),
             cgroup_settings: Vec::new(),
+            pid_for_children: Vec::new(),
         }
     }
 }

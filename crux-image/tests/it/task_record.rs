@@ -193,6 +193,7 @@ pub(crate) fn record() -> Tasks {
         cgroups: Vec::new(),
         programs: Vec::new(),
         cgroup_settings: Vec::new(),
+        pid_for_children: Vec::new(),
     }
 }
 
@@ -207,6 +208,10 @@ pub(crate) fn second() -> Tasks {
     tasks.cgroup_settings = vec![CgroupSettings {
         cgroup: cgroup(b"/a/b"),
         values: vec![(0, b"0-3\n".to_vec()), (13, b"100\n".to_vec())],
+    }];
+    tasks.pid_for_children = vec![PidForChildren {
+        process: ProcessIndex(1),
+        namespace: PidNsIndex(0),
     }];
     tasks.programs = vec![BpfProgram {
         kind: 8,

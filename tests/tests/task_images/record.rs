@@ -340,6 +340,7 @@ pub(crate) fn record() -> Result<Tasks> {
         cgroups: Vec::new(),
         programs: Vec::new(),
         cgroup_settings: Vec::new(),
+        pid_for_children: Vec::new(),
     })
 }
 

@@ -99,6 +99,17 @@ fn namespaces(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
         all.try_for_each(|it| user(mounts, Some(*it)))
     })
     .map_err(|rule| rule.at(TasksPlace::Record))?;
+    let count = tasks.pid_for_children.len();
+    at_most("pid namespaces for children", count, tasks.processes.len())
+        .and_then(|()| {
+            let mut all = tasks.pid_for_children.iter();
+            all.try_for_each(|it| {
+                in_range("process", it.process.at(), tasks.processes.len())?;
+                let namespaces = tasks.pid_namespaces.len();
+                in_range("pid namespace", it.namespace.at(), namespaces)
+            })
+        })
+        .map_err(|rule| rule.at(TasksPlace::Record))?;
     for (at, uts) in tasks.uts_namespaces.iter().enumerate() {
         // `__NEW_UTS_LEN` of the kernel.
         let long = uts.host_name.len().max(uts.domain_name.len());

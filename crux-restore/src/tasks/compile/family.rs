@@ -50,6 +50,7 @@ impl Compiler<'_> {
     /// Those that differ from the maker's.
     fn namespaces(&mut self, at: ProcessIndex, process: &Process) {
         self.check_user_namespace(at, process);
+        self.check_pid_namespace(at, process);
         if is_zombie(process) {
             return;
         }
@@ -60,12 +61,6 @@ impl Compiler<'_> {
         }
         let tasks = self.tasks;
         let maker = self.lineage.maker(at).map(|it| &tasks.processes[it.at()]);
-        if maker.is_some_and(|maker| maker.pid_namespace != process.pid_namespace) {
-            self.refuse(
-                process,
-                "it is in another pid namespace than its parent, which cannot be restored yet",
-            );
-        }
         let before = maker.and_then(|maker| maker.mount_namespace);
         if let Some(namespace) = process.mount_namespace.filter(|it| Some(*it) != before) {
             let (fd, root) = self.numbers.namespace(namespace);
@@ -126,6 +121,7 @@ impl Compiler<'_> {
         } else {
             0
         };
+        let flags = flags | self.new_pid_namespace(child);
         let signal = process.exit_signal.into();
         let call = self.clone(flags as u64, signal, &leader.pids);
         let call = call.child(self.scripts[child.at()]);
@@ -136,7 +132,8 @@ impl Compiler<'_> {
     fn await_end(&mut self, at: ProcessIndex, child: ProcessIndex) {
         let process = &self.tasks.processes[child.at()];
         if is_zombie(process) {
-            self.wait(at, process.own_pid(), libc::WEXITED | libc::WNOWAIT);
+            let number = self.number_for(at, process).unwrap_or(0);
+            self.wait(at, number, libc::WEXITED | libc::WNOWAIT);
         }
     }
 
@@ -244,7 +241,8 @@ impl Compiler<'_> {
                 self.await_end(at, index);
             }
             if self.lineage.first_group(index) != child.group {
-                self.join_group(at, child, child.own_pid(), child.group);
+                let number = self.number_for(at, child).unwrap_or(0);
+                self.join_group(at, child, number, child.group);
             }
         }
     }
@@ -254,16 +252,19 @@ impl Compiler<'_> {
         let tasks = self.tasks;
         let mut others = tasks.processes.iter();
         let leader = others.find(|it| it.first_pid() == group);
-        let same = |leader: &Process| leader.pid_namespace == process.pid_namespace;
-        if leader.is_some_and(|it| !same(it)) || process.pid_namespace.at() != 0 && leader.is_none()
-        {
+        let outer = tasks.processes[at.at()].pid_namespace.at() == 0;
+        let number = match leader {
+            Some(leader) => self.number_for(at, leader),
+            None => Some(group).filter(|_| outer),
+        };
+        if number.is_none() {
             self.refuse(
                 process,
                 "its process group is one of another pid namespace, which cannot be restored yet",
             );
         }
-        let group = leader.map_or(group, Process::own_pid);
-        let call = Call::new(libc::SYS_setpgid).with(arguments![who, group]);
+        let number = number.unwrap_or(0);
+        let call = Call::new(libc::SYS_setpgid).with(arguments![who, number]);
         self.call(at, call);
     }
 }

@@ -29,6 +29,7 @@ mod network;
 mod numbers;
 mod origins;
 mod pages;
+mod pids;
 mod places;
 mod ranges;
 mod seccomp;

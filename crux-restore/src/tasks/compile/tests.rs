@@ -322,6 +322,7 @@ pub(in crate::tasks) fn record() -> Tasks {
         cgroups: Vec::new(),
         programs: Vec::new(),
         cgroup_settings: Vec::new(),
+        pid_for_children: Vec::new(),
     }
 }
 

@@ -37,6 +37,7 @@ impl Compiler<'_> {
         };
         self.timers(at, process);
         self.limits(at, process);
+        self.pid_namespace_for_children(at, process);
         self.thread(script, process, leader);
         self.finished(at, process, 0, script);
     }

@@ -96,6 +96,8 @@ const SCENARIOS: &[Scenario] = &[
     ("seccomp-listener", seccomp::listener),
     ("seccomp-silent", seccomp::silent),
     ("seccomp-strict", seccomp::strict),
+    ("pid-namespaces", namespaces::nested_pids),
+    ("nested-proc", namespaces::nested_proc),
     ("processor", processor::registers),
     ("unix-pairs", sockets::pairs),
     ("unix-settings", sockets::settings),

@@ -75,6 +75,101 @@ pub(crate) fn of_single_processes() -> Verify {
     })
 }
 
+/// A pid namespace in a pid namespace: two processes in it, one of which leads a session; its maker goes on
+/// making children there.
+pub(crate) fn nested_pids() -> Verify {
+    let (asked, ask) = nix::unistd::pipe().expect("pipe");
+    let (heard, answer) = nix::unistd::pipe().expect("pipe");
+    let maker = sys::child(move || {
+        unshare(CloneFlags::CLONE_NEWPID).expect("unshare");
+        let first = sys::child(|| {
+            sys::child(|| {
+                nix::unistd::setsid().expect("setsid");
+                wait_for_ever()
+            });
+            sys::child(|| 3);
+            wait_for_ever()
+        });
+        wait_for(|| children(first).len() == 2);
+        answering(File::from(asked), File::from(answer), || {
+            let there = sys::child(|| nix::unistd::getpid().as_raw());
+            let ended = nix::sys::wait::waitpid(Pid::from_raw(there), None);
+            let number = match ended {
+                Ok(nix::sys::wait::WaitStatus::Exited(_, number)) => number,
+                _ => 0,
+            };
+            vec![number as u8]
+        })
+    });
+    wait_for(|| children(maker).len() == 1);
+    let first = children(maker)[0];
+    wait_for(|| children(first).len() == 2);
+    let below = children(first);
+    let (leader, ended) = (below[0], below[1]);
+    let all = [1, maker, first, leader, ended];
+    let stat = |pid: i32| {
+        let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let fields: Vec<_> = fields.split_whitespace().map(str::to_owned).collect();
+        [0, 1, 2, 3].map(|at| fields.get(at).cloned().unwrap_or_default())
+    };
+    wait_for(|| stat(leader)[3] == leader.to_string() && stat(ended)[0] == "Z");
+    let numbers = |pid: i32| {
+        let status = read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let mut lines = status.lines().filter(|line| line.starts_with("NS"));
+        std::array::from_fn::<_, 4, _>(|_| lines.next().unwrap_or_default().to_owned())
+    };
+    let look = move || all.map(|pid| (stat(pid)[1..].to_vec(), numbers(pid)));
+    let before = (look(), sharing(&all));
+    let (mut ask, mut heard) = (File::from(ask), File::from(heard));
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        wrong.extend(same("what is seen of them", look(), before.0.clone()));
+        wrong.extend(same("who shares what", sharing(&all), before.1.clone()));
+        let mut byte = [0];
+        let _ = ask
+            .write_all(b"?")
+            .and_then(|()| heard.read_exact(&mut byte));
+        wrong.extend(same("a new one is there", byte[0] > 3, true));
+        wrong
+    })
+}
+
+/// A pid namespace in a pid namespace with a proc file system of its own.
+pub(crate) fn nested_proc() -> Verify {
+    let maker = sys::child(|| {
+        unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS).expect("unshare");
+        sys::child(|| {
+            let flags = nix::mount::MsFlags::empty();
+            let none = None::<&str>;
+            nix::mount::mount(Some("nested"), "/proc", Some("proc"), flags, none).expect("mount");
+            wait_for_ever()
+        });
+        wait_for_ever()
+    });
+    wait_for(|| children(maker).len() == 1);
+    let first = children(maker)[0];
+    let path = format!("/proc/{first}/root/proc/self/status");
+    wait_for(|| !std::path::Path::new(&path).exists());
+    let look = move || {
+        let inside = read_to_string(format!("/proc/{first}/root/proc/1/status"));
+        let status = inside.unwrap_or_default();
+        let numbers = status.lines().find(|line| line.starts_with("NSpid"));
+        let table = read_to_string(format!("/proc/{first}/mountinfo")).unwrap_or_default();
+        let mounts = table
+            .lines()
+            .filter(|line| line.contains(" - proc "))
+            .count();
+        (numbers.unwrap_or_default().to_owned(), mounts)
+    };
+    let before = look();
+    Box::new(move || {
+        same("its proc", look(), before.clone())
+            .into_iter()
+            .collect()
+    })
+}
+
 /// For each kind, the first of these processes that is in the namespace of each.
 pub(crate) fn sharing(pids: &[i32]) -> Vec<(&'static str, Vec<Option<usize>>)> {
     let of_kind = |kind: &'static str| {
@@ -83,7 +178,10 @@ pub(crate) fn sharing(pids: &[i32]) -> Vec<(&'static str, Vec<Option<usize>>)> {
         (kind, all.iter().map(first).collect())
     };
     let kinds = KINDS.iter().map(|(kind, _)| *kind);
-    kinds.chain(["mnt", "user", "time"]).map(of_kind).collect()
+    kinds
+        .chain(["mnt", "user", "time", "pid"])
+        .map(of_kind)
+        .collect()
 }
 
 fn of(pid: i32, kind: &str) -> String {
