@@ -10,13 +10,17 @@ use std::time::Duration;
 /// More tests than these that passed only when they were run again are no success.
 const LATER: usize = 3;
 
-/// Why the results are not complete.
-#[derive(Debug)]
+/// Why the results are not complete, or not to be relied on.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// Nothing happened for so long.
     Silent(Duration),
-    /// The machine ended too early: the kernel panicked, or QEMU failed.
+    /// The machine ended too early, and the kernel did not say why: QEMU failed.
     Gone,
+    /// All tests have ended, but after so long the machine has not.
+    Up(Duration),
+    /// The kernel panicked or oopsed, in this line of its console.
+    Kernel(String),
 }
 
 impl fmt::Display for Trouble {
@@ -24,6 +28,12 @@ impl fmt::Display for Trouble {
         match self {
             Self::Silent(time) => write!(f, "nothing happened for {} s", time.as_secs()),
             Self::Gone => f.write_str("the machine ended before its tests"),
+            Self::Up(time) => write!(
+                f,
+                "the machine was still up {} s after its tests, and was stopped",
+                time.as_secs()
+            ),
+            Self::Kernel(line) => write!(f, "the kernel failed: {line}"),
         }
     }
 }
@@ -140,25 +150,10 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::events::Test;
-
-    fn suite(count: usize) -> Suite {
-        let test = |number| Test {
-            package: "p".into(),
-            target: "t".into(),
-            name: format!("root_{number}"),
-            program: "/t".into(),
-            directory: "/".into(),
-        };
-        Suite {
-            tests: (0..count).map(test).collect(),
-            absent: Vec::new(),
-        }
-    }
 
     #[test]
     fn a_missing_result_is_no_success() {
-        let mut report = Report::new("6.1", &suite(2));
+        let mut report = Report::new("6.1", &Suite::of(2));
         report.ended(0, Verdict::Passed);
         report.started(1);
         assert!(!report.passed());
@@ -169,7 +164,7 @@ mod tests {
 
     #[test]
     fn few_may_need_a_second_try() {
-        let mut report = Report::new("6.1", &suite(LATER + 1));
+        let mut report = Report::new("6.1", &Suite::of(LATER + 1));
         for test in 0..LATER {
             report.ended(test, Verdict::Later);
         }
@@ -186,15 +181,27 @@ mod tests {
 
     #[test]
     fn trouble_after_the_last_test_is_no_success() {
-        let mut report = Report::new("6.1", &suite(1));
+        let mut report = Report::new("6.1", &Suite::of(1));
         report.ended(0, Verdict::Passed);
-        report.trouble = Some((Trouble::Gone, String::new()));
-        assert!(!report.passed());
+        assert!(report.passed());
+        let cases = [
+            (Trouble::Gone, "(the machine ended before its tests)"),
+            (Trouble::Up(Duration::from_secs(7)), "still up 7 s after"),
+            (
+                Trouble::Kernel("Oops: 0".into()),
+                "the kernel failed: Oops: 0",
+            ),
+        ];
+        for (trouble, told) in cases {
+            report.trouble = Some((trouble, String::new()));
+            assert!(!report.passed());
+            assert!(report.to_string().contains(told), "{report}");
+        }
     }
 
     #[test]
     fn numbers_of_no_test_are_ignored() {
-        let mut report = Report::new("6.1", &suite(1));
+        let mut report = Report::new("6.1", &Suite::of(1));
         report.ended(7, Verdict::Passed);
         assert!(!report.passed());
     }

@@ -48,7 +48,7 @@ const EVERY_CALL: &str =
     "the time: it runs the executables once for each of their calls, and traces them";
 const NO_KERNEL: &str = "the time: it reads images, which is the same on every kernel";
 
-const LACKS: [Lack; 14] = [
+const LACKS: [Lack; 15] = [
     Lack {
         tests: "tests::lxc",
         since: None,
@@ -93,6 +93,11 @@ const LACKS: [Lack; 14] = [
         tests: "root_a_member_of_group_crux_uses_the_package",
         since: None,
         what: "dpkg",
+    },
+    Lack {
+        tests: "root_what_is_installed_belongs_to_the_group",
+        since: None,
+        what: "groupadd",
     },
     Lack {
         tests: "root_id_maps_are_observed_where_the_kernel_gives_them",
@@ -162,6 +167,24 @@ impl Suite {
         paths.sort_unstable();
         paths.dedup();
         paths
+    }
+}
+
+#[cfg(test)]
+impl Suite {
+    /// So many tests, for the tests of who watches them.
+    pub(super) fn of(count: usize) -> Self {
+        let test = |number| Test {
+            package: "p".into(),
+            target: "t".into(),
+            name: format!("root_{number}"),
+            program: "/t".into(),
+            directory: "/".into(),
+        };
+        Self {
+            tests: (0..count).map(test).collect(),
+            absent: Vec::new(),
+        }
     }
 }
 
