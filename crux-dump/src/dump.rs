@@ -161,8 +161,9 @@ impl Roles {
                 true => None,
                 false => {
                     let tracer = spec::tracer(patience).or_exit(Exit::Undone)?;
+                    let missing = collect::capabilities::missing_for_tasks();
                     Some(start(tracer, |channel| {
-                        tracer::work(options.pid(), policy, channel)
+                        tracer::work(options.pid(), policy, &missing, channel)
                     })?)
                 }
             },

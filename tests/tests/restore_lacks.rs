@@ -54,6 +54,26 @@ fn root_missing_capabilities_are_named_before_anything_is_made() {
 }
 
 #[test]
+fn root_what_ebpf_programs_ask_for_is_named_before_anything_is_made() {
+    Lab::test(Setup::ROOT, |lab| {
+        let container = start(lab, "ebpf")?;
+        dump(lab, &container, &[])?;
+        drop(container);
+        for (capability, name) in [
+            ("-bpf", "CAP_BPF, which is needed to load eBPF programs"),
+            (
+                "-net_admin",
+                "CAP_NET_ADMIN, which is needed to attach eBPF programs",
+            ),
+        ] {
+            let wrapper = ["/usr/bin/setpriv", "--bounding-set", capability];
+            refuses(lab, &wrapper, &[name])?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn root_a_score_that_cannot_be_had_is_named_before_anything_is_made() {
     Lab::test(Setup::ROOT, |lab| {
         let container = start(lab, "nothing")?;

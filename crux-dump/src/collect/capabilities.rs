@@ -47,12 +47,24 @@ const NETWORKS: [Need; 2] = [
     ),
 ];
 /// What single tasks ask for; who lacks it reads so in the step that fails.
-const TASKS: [Need; 2] = [
+const TASKS: [Need; 5] = [
     Need::for_work(
         CAP_CHECKPOINT_RESTORE,
         "open what tasks have mapped that has no name",
     ),
     Need::for_work(CAP_KILL, "end tasks of other users"),
+    Need::for_work(
+        CAP_DAC_READ_SEARCH,
+        "open files of other users that tasks have open",
+    ),
+    Need::for_work(
+        CAP_SYS_ADMIN,
+        "see what is at the other ends of sockets, and which eBPF programs can be loaded again",
+    ),
+    Need::for_work(
+        CAP_NET_ADMIN,
+        "see which network namespaces sockets are of, and the files of Unix sockets",
+    ),
 ];
 /// Done without, and less well.
 const BETTER: [Need; 1] = [Need::for_more(
@@ -66,6 +78,11 @@ pub fn all() -> Vec<Need> {
         &ENTERING, &PROCESSES, &FILES, &IPC, &NETWORKS, &TASKS, &BETTER,
     ];
     lists.concat()
+}
+
+/// Of what single tasks ask for, all that this process lacks.
+pub(crate) fn missing_for_tasks() -> Vec<Need> {
+    lacking(TASKS)
 }
 
 /// Before a mount namespace is entered.

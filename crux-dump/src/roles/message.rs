@@ -15,7 +15,7 @@ use crux_image::mounts::{IdMap, Lock, OriginIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::SeccompFilter;
 use crux_mount::ids::{Device, MountId};
 use crux_mount::mountinfo::Entry;
-use crux_role::Bound;
+use crux_role::{Bound, Need, named};
 use crux_trace::TraceError;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -308,6 +308,16 @@ impl From<FreezeError> for Refusal {
             FreezeError::Process { .. } | FreezeError::Trace { .. } => Exit::Undone,
         };
         Self::of_tasks(exit, error.to_string(), &[], Doubt::None)
+    }
+}
+
+impl Refusal {
+    /// Of one who lacks these capabilities. Not every call that fails, and not all that is not found, is so for want of one.
+    pub(crate) fn without(mut self, missing: &[Need]) -> Self {
+        if !missing.is_empty() {
+            self.message += &format!("; it may be so because {}", named(missing));
+        }
+        self
     }
 }
 

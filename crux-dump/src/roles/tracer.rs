@@ -10,12 +10,16 @@ use super::message::{
 };
 use crate::judge::Policy;
 use crate::tasks::{self, Captured, Filters, Frozen, Ipc, Surroundings};
-use crux_role::{Channel, ChannelError};
+use crux_role::{Channel, ChannelError, Need};
 use std::fs::File;
-use std::os::fd::OwnedFd;
 
-/// Everything that the tracer does. It ends where the supervisor has gone.
-pub(crate) fn work(pid: u32, policy: &Policy, channel: &Channel) -> Result<(), ChannelError> {
+/// Everything that the tracer does, without these capabilities. It ends where the supervisor has gone.
+pub(crate) fn work(
+    pid: u32,
+    policy: &Policy,
+    missing: &[Need],
+    channel: &Channel,
+) -> Result<(), ChannelError> {
     let mut frozen = None;
     let mut ipc = Ipc::default();
     let mut filters = Filters::default();
@@ -57,7 +61,13 @@ pub(crate) fn work(pid: u32, policy: &Policy, channel: &Channel) -> Result<(), C
             }
             (Trace::Capture, Some(frozen)) => {
                 let ipc = std::mem::take(&mut ipc);
-                capture(frozen, policy, ipc, &filters, files, channel)?;
+                let pages = files.into_iter().next().ok_or(ChannelError::Malformed)?;
+                let (tables, _) = channel.receive::<Tables>(bound(LARGE, 0))?;
+                let captured = record(frozen, policy, tables, ipc, &filters, pages.into());
+                send(
+                    captured.map_err(|refusal| refusal.without(missing)),
+                    channel,
+                )?;
             }
             (Trace::Release(how), held) => {
                 let Some(frozen) = held.take() else {
@@ -74,17 +84,8 @@ pub(crate) fn work(pid: u32, policy: &Policy, channel: &Channel) -> Result<(), C
     }
 }
 
-fn capture(
-    frozen: &mut Frozen,
-    policy: &Policy,
-    ipc: Ipc,
-    filters: &Filters,
-    files: Vec<OwnedFd>,
-    channel: &Channel,
-) -> Result<(), ChannelError> {
-    let (tables, _) = channel.receive::<Tables>(bound(LARGE, 0))?;
-    let pages = files.into_iter().next().ok_or(ChannelError::Malformed)?;
-    match record(frozen, policy, tables, ipc, filters, pages.into()) {
+fn send(recorded: Result<Captured, Refusal>, channel: &Channel) -> Result<(), ChannelError> {
+    match recorded {
         Err(refusal) => channel.send(&Answer::<()>::Err(refusal), &[]),
         Ok(captured) => {
             channel.send(&Answer::Ok(()), &[])?;

@@ -20,8 +20,16 @@ const OTHERS: Need = Need::for_work(
     "finish tasks of other users, and such as hold capabilities",
 );
 
+const PROGRAMS: [Need; 2] = [
+    Need::for_work(CAP_BPF, "load eBPF programs of cgroups"),
+    Need::for_work(
+        CAP_NET_ADMIN,
+        "attach eBPF programs to cgroups, and load those that filter packets",
+    ),
+];
+
 /// Asked for where a cgroup is: who lacks them reads so in the step that fails.
-const CGROUPS: [Need; 4] = [
+const CGROUPS: [Need; 2] = [
     Need::for_more(
         CAP_DAC_OVERRIDE,
         "make cgroups beneath those of other users, and move tasks there",
@@ -30,16 +38,18 @@ const CGROUPS: [Need; 4] = [
         CAP_SYS_NICE,
         "move tasks of other users into cgroups of processors",
     ),
-    Need::for_more(CAP_BPF, "load eBPF programs of cgroups"),
-    Need::for_more(
-        CAP_NET_ADMIN,
-        "load and attach eBPF programs that filter packets",
-    ),
 ];
 
 /// All that any tasks may ask for.
 pub(crate) const ALL: [Need; 8] = [
-    GROUPS, BOUNDS, USERS, OTHERS, CGROUPS[0], CGROUPS[1], CGROUPS[2], CGROUPS[3],
+    GROUPS,
+    BOUNDS,
+    USERS,
+    OTHERS,
+    CGROUPS[0],
+    CGROUPS[1],
+    PROGRAMS[0],
+    PROGRAMS[1],
 ];
 
 /// What these tasks ask for, and is not there.
@@ -67,6 +77,7 @@ pub(crate) fn missing(tasks: &Tasks, machine: &Machine) -> Vec<Need> {
         CAP_SETUID => alive().any(other_user),
         CAP_SYS_PTRACE => alive().any(out_of_reach),
         CAP_SETGID | CAP_SETPCAP => true,
+        CAP_BPF | CAP_NET_ADMIN => !tasks.programs.is_empty(),
         _ => false,
     });
     needed
