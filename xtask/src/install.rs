@@ -37,11 +37,23 @@ fn install(built: &Path, prefix: &Path) -> Result<PathBuf> {
         succeed(Command::new("groupadd").args(["--system", GROUP]))?;
     }
     let bin = prefix.join("bin");
-    fs::create_dir_all(&bin).with_context(|| format!("failed to make {}", bin.display()))?;
+    make_directory(&bin).with_context(|| format!("failed to make {}", bin.display()))?;
     for executable in executables::all() {
         place(built, &bin, &executable)?;
     }
     Ok(bin)
+}
+
+/// For everybody to go to, whatever the umask is.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        make_directory(above)?;
+    }
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
 fn group_exists() -> Result<bool> {
@@ -166,6 +178,7 @@ mod tests {
             private_etc(lab)?;
             let built = lab.programs.image.parent().context("no directory")?;
             let prefix = lab.path("prefix");
+            let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
             // The second time there is the group, and each file is replaced.
             for time in ["once", "twice"] {
                 let bin = install(built, &prefix).context(time)?;
@@ -173,7 +186,12 @@ mod tests {
                 let expected = INSTALLED.map(|(name, ..)| name.to_owned()).into();
                 ensure!(names(&bin)? == expected, "{time}: {:?}", names(&bin)?);
                 ensure!(names(&prefix)? == ["bin".to_owned()].into());
+                for directory in [&prefix, &bin] {
+                    let mode = fs::metadata(directory)?.mode();
+                    ensure!(mode & 0o777 == 0o755, "{}: {mode:o}", directory.display());
+                }
             }
+            rustix::process::umask(before);
             Ok(())
         });
     }
