@@ -3,7 +3,7 @@
 //! Kind: effect.
 
 use super::measure::{Row, Target, in_turn, median};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use crux_tests::{Lab, Programs, Setup, in_child, workload};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -149,8 +149,13 @@ fn roles(programs: &Programs, runs: u32) -> Result<Row> {
         let start = Instant::now();
         let mut command = Command::new(&programs.restore);
         let nothing = ["--images", "/proc/self/nothing"];
-        command.args(nothing).stderr(Stdio::null()).status()?;
-        Ok(start.elapsed().as_secs_f64())
+        let output = command.args(nothing).output()?;
+        let time = start.elapsed().as_secs_f64();
+        // Whatever fails before they are there is quicker.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let image = output.status.code() == Some(5) && said.contains("/proc/self/nothing");
+        ensure!(image, "{}: {said}", output.status);
+        Ok(time)
     };
     let (crux, bare) = in_turn(runs, all, || start(&programs.restore))?;
     let name = "starting and ending the roles".to_owned();
