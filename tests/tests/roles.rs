@@ -197,6 +197,23 @@ fn root_a_role_that_hangs_is_ended_with_the_run() {
 }
 
 #[test]
+fn root_a_role_that_answers_out_of_turn_ends_the_run() {
+    Lab::test(Setup::ROOT, |lab| {
+        let images = image(lab)?;
+        let host = Table::own()?;
+        for role in ["crux-planner", "crux-builder"] {
+            let traced = restore(lab, &images, &[], Fault::Repeat { role })?;
+            let stderr = &traced.output.stderr;
+            ensure!(traced.hit.is_some(), "{role} says nothing");
+            ensure!(traced.output.code() == Some(6), "{role}: {stderr}");
+            ensure!(stderr.contains("out of turn"), "{role}: {stderr}");
+            ensure!(Table::own()? == host, "the host's table changed");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn root_command_has_no_filter_and_the_capabilities_of_the_caller() {
     Lab::test(Setup::ROOT, |lab| {
         let images = image(lab)?;

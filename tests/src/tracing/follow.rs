@@ -78,6 +78,8 @@ struct Tracer {
     others: BTreeSet<Pid>,
     /// Whose call is to fail when it returns.
     failing: BTreeMap<Pid, i32>,
+    /// Who is to make the call that it is in once more.
+    repeating: Option<Pid>,
     begun: bool,
     forked: bool,
     count: usize,
@@ -100,6 +102,7 @@ impl Tracer {
             ended: BTreeSet::new(),
             others: BTreeSet::new(),
             failing: BTreeMap::new(),
+            repeating: None,
             begun: false,
             forked: false,
             count: 0,
@@ -204,6 +207,9 @@ impl Tracer {
                     registers.rax = (-i64::from(errno)) as u64;
                     let _ = ptrace::setregs(pid, registers);
                 }
+                if self.repeating.take_if(|who| *who == pid).is_some() {
+                    self.repeat(pid, &registers);
+                }
             }
             _ => {}
         }
@@ -250,6 +256,12 @@ impl Tracer {
                 self.held = Some(pid);
                 self.note_hit(pid);
             }
+            Fault::Repeat { role }
+                if number == libc::SYS_sendmsg && self.hit.is_none() && is_filtered(pid, role) =>
+            {
+                self.repeating = Some(pid);
+                self.note_hit(pid);
+            }
             Fault::Look => self.look(pid, number),
             Fault::Forbidden { role, call, with }
                 if call.number == number && self.hit.is_none() && is_filtered(pid, role) =>
@@ -267,6 +279,16 @@ impl Tracer {
         {
             self.sights.push(sight);
         }
+    }
+
+    /// Back to the instruction of the call that has just been made, with the registers that it was made with.
+    fn repeat(&self, pid: Pid, registers: &libc::user_regs_struct) {
+        const LENGTH_OF_SYSCALL: u64 = 2;
+        let mut registers = *registers;
+        registers.rax = registers.orig_rax;
+        registers.rip -= LENGTH_OF_SYSCALL;
+        // It has been killed otherwise, which the next wait says.
+        let _ = ptrace::setregs(pid, registers);
     }
 
     /// The kernel is given another call, with the arguments of this one.

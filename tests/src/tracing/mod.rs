@@ -56,6 +56,11 @@ pub enum Fault {
         /// Which kind.
         call: Call,
     },
+    /// A process of this name that has a filter makes its first sendmsg(2) twice: what comes after it is no answer.
+    Repeat {
+        /// The name of the process (`/proc/PID/comm`).
+        role: &'static str,
+    },
     /// SIGKILL to another process when the program begins this call, from 1.
     KillOther {
         /// Whom.
