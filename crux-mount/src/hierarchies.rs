@@ -27,6 +27,11 @@ pub fn is_within(path: &[u8], above: &[u8]) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
+/// Whether this is a hierarchy, and all of it.
+pub fn is_whole(entry: &Entry) -> bool {
+    entry.root.path == b"/" && [&b"cgroup"[..], b"cgroup2"].contains(&&entry.fs_type[..])
+}
+
 /// Where the hierarchy with these controllers, as /proc/PID/cgroup names them, is mounted as a whole.
 pub fn whole<'a>(table: &'a [Entry], controllers: &[u8]) -> Option<&'a Entry> {
     let version_2 = controllers.is_empty();
@@ -40,7 +45,7 @@ pub fn whole<'a>(table: &'a [Entry], controllers: &[u8]) -> Option<&'a Entry> {
         options.any(|it| it.key == key && it.value.as_deref() == value)
     };
     let fits = |entry: &&Entry| {
-        entry.root.path == b"/"
+        is_whole(entry)
             && match version_2 {
                 true => entry.fs_type == b"cgroup2",
                 false => entry.fs_type == b"cgroup" && wanted.clone().all(|it| has(entry, it)),

@@ -15,7 +15,7 @@ use crate::roles::message::{
     Answer, Done, FACTS, Image, Placing, Planned, Release, Restored, SMALL, TASK, Then, Verified,
     bound, printable,
 };
-use crate::roles::{builder, cgroups, forker, planner, spec, tracer};
+use crate::roles::{builder, cgroups, forker, hierarchies, planner, spec, tracer};
 use crate::tasks::cgroups::CgroupRights;
 use crate::tasks::machine;
 use crate::tasks::restore::{Crew, Holdings, Order};
@@ -180,8 +180,10 @@ fn start_cgroups(
         granted: options.granted_cgroups(),
         own: own.to_vec(),
     };
-    let spec = spec::cgroups(patience).or_exit(Exit::Undone)?;
-    let mut cgroups = start(spec, |channel| cgroups::work(rights, channel))?;
+    let table = host::own_table()?;
+    let reach = hierarchies::reach(&table, &rights);
+    let spec = spec::cgroups(patience, reach).or_exit(Exit::Undone)?;
+    let mut cgroups = start(spec, |channel| cgroups::work(rights, table, channel))?;
     cgroups.ready().or_exit(Exit::Undone)?;
     Ok(Some(cgroups))
 }

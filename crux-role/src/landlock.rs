@@ -1,21 +1,23 @@
 //! Which files a role may reach by name (landlock(7)), where the kernel has Landlock.
 //!
-//! Kind: effect. It is a further layer: a filter sees no paths. One ruleset with at most one
-//! rule is three calls, so no crate is used for it.
+//! Kind: effect. It is a further layer: a filter sees no paths. One ruleset with a few
+//! rules is four kinds of calls, so no crate is used for it.
 
+use crate::role::{Access, Beneath};
 use crate::sys::{Ruleset, landlock_abi, landlock_restrict};
 use rustix::io::Errno;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd as _;
 
 /// Rights of `landlock_ruleset_attr::handled_access_fs`, by the ABI that brought them.
 const RIGHTS: [(i32, u64); 4] = [(1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15)];
 const WRITE_FILE: u64 = 1 << 1;
 const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+const REMOVE_DIR: u64 = 1 << 4;
+const MAKE_DIR: u64 = 1 << 7;
 const MAKE_REG: u64 = 1 << 8;
 /// Of opened files as well, since ABI 3.
 const TRUNCATE: u64 = 1 << 14;
-/// What is left beneath the directory: regular files are made, written and read back.
-const BENEATH: u64 = WRITE_FILE | READ_FILE | MAKE_REG | TRUNCATE;
 /// `LANDLOCK_ACCESS_NET_BIND_TCP` and `_CONNECT_TCP`.
 const NET: u64 = 0b11;
 /// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `_SIGNAL`.
@@ -31,9 +33,20 @@ fn ruleset(abi: i32) -> Ruleset {
     }
 }
 
-/// Takes every file away from this process, but for regular ones beneath `directory`, and
+impl Access {
+    fn rights(self) -> u64 {
+        match self {
+            Self::NewFiles => WRITE_FILE | READ_FILE | MAKE_REG | TRUNCATE,
+            Self::Read => READ_FILE | READ_DIR,
+            Self::Write => WRITE_FILE,
+            Self::Directories => WRITE_FILE | MAKE_DIR | REMOVE_DIR,
+        }
+    }
+}
+
+/// Takes every file away from this process, but for what these rules leave, and gives it
 /// `no_new_privs` with that. A kernel without Landlock, or with it switched off, leaves all as it was.
-pub(crate) fn limit(directory: Option<BorrowedFd<'_>>) -> Result<(), String> {
+pub(crate) fn limit(rules: &[Beneath]) -> Result<(), String> {
     let failed =
         |call: &'static str| move |errno: Errno| format!("{call}: {}", std::io::Error::from(errno));
     let abi = match landlock_abi() {
@@ -43,8 +56,14 @@ pub(crate) fn limit(directory: Option<BorrowedFd<'_>>) -> Result<(), String> {
     };
     rustix::thread::set_no_new_privs(true).map_err(failed("prctl(PR_SET_NO_NEW_PRIVS)"))?;
     let all = ruleset(abi);
-    let beneath = directory.map(|directory| (directory, BENEATH & all.handled_access_fs));
-    landlock_restrict(&all, beneath).map_err(|(call, errno)| failed(call)(errno))
+    let rules = rules.iter();
+    let rules = rules.map(|it| {
+        (
+            it.directory.as_fd(),
+            it.access.rights() & all.handled_access_fs,
+        )
+    });
+    landlock_restrict(&all, rules).map_err(|(call, errno)| failed(call)(errno))
 }
 
 #[cfg(test)]

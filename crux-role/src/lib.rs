@@ -21,4 +21,4 @@ pub use check::{CapabilityRow, FeatureRow, Report};
 pub use filter::{Condition, Filter, FilterError, Program};
 pub use grounds::Grounds;
 pub use need::{Need, Without, file_capabilities, lacking, named};
-pub use role::{Files, Role, RoleError, Spec, Stdio, close_inherited};
+pub use role::{Access, Beneath, Files, Role, RoleError, Spec, Stdio, close_inherited};

@@ -62,8 +62,30 @@ pub enum Files {
     Unlimited,
     /// Nothing, where the kernel has Landlock.
     None,
-    /// Regular files beneath this directory, where the kernel has Landlock.
-    Beneath(OwnedFd),
+    /// What is beneath these directories, where the kernel has Landlock.
+    Beneath(Vec<Beneath>),
+}
+
+/// A directory, and what a role may do with what is in it, at any depth.
+#[derive(Debug)]
+pub struct Beneath {
+    /// A descriptor of it; one of the path alone (`O_PATH`) will do.
+    pub directory: OwnedFd,
+    /// What may be done.
+    pub access: Access,
+}
+
+/// What a role may do beneath a directory. Several rules add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Regular files are made, written and read back.
+    NewFiles,
+    /// Files and directories are read.
+    Read,
+    /// Files that are there are written.
+    Write,
+    /// Files that are there are written; directories are made and removed.
+    Directories,
 }
 
 /// A process with one job.
@@ -271,8 +293,8 @@ fn shed(spec: &Spec, supervisor: Pid, channel: &Channel) -> Result<(), String> {
     }
     match &spec.files {
         Files::Unlimited => {}
-        Files::None => landlock::limit(None)?,
-        Files::Beneath(directory) => landlock::limit(Some(directory.as_fd()))?,
+        Files::None => landlock::limit(&[])?,
+        Files::Beneath(rules) => landlock::limit(rules)?,
     }
     close_all_but(3, channel.as_fd()).map_err(died("close_range"))?;
     confine(spec.keep, spec.bounding).map_err(|error| error.to_string())?;

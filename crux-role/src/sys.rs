@@ -95,11 +95,11 @@ pub(crate) fn landlock_abi() -> Result<i32, Errno> {
     checked(result).map(|abi| abi as i32)
 }
 
-/// Puts a ruleset with at most one rule (a directory, and what is allowed beneath it) in force
+/// Puts a ruleset with these rules (a directory, and what is allowed beneath it) in force
 /// for this thread and whatever it makes. Says which call failed.
-pub(crate) fn landlock_restrict(
+pub(crate) fn landlock_restrict<'a>(
     ruleset: &Ruleset,
-    beneath: Option<(BorrowedFd<'_>, u64)>,
+    rules: impl IntoIterator<Item = (BorrowedFd<'a>, u64)>,
 ) -> Result<(), (&'static str, Errno)> {
     let (size, none) = (size_of::<Ruleset>(), 0 as libc::c_long);
     let attributes: *const Ruleset = ruleset;
@@ -108,7 +108,7 @@ pub(crate) fn landlock_restrict(
     let made = checked(made).map_err(|errno| ("landlock_create_ruleset", errno))?;
     // SAFETY: the kernel made this descriptor for us, close-on-exec, and nobody else has its number.
     let made = unsafe { OwnedFd::from_raw_fd(made as i32) };
-    if let Some((directory, allowed_access)) = beneath {
+    for (directory, allowed_access) in rules {
         const PATH_BENEATH: libc::c_long = 1;
         let rule = PathBeneath {
             allowed_access,

@@ -3,7 +3,9 @@
 //! Kind: pure. docs/privileges.md has the same as a table, which a test holds to this.
 
 use crux_mount::sys::{BPF_LOOKS, BPF_PROG_LOAD};
-use crux_role::{Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio};
+use crux_role::{
+    Access, Beneath, Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio,
+};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -93,7 +95,10 @@ pub(crate) fn encoder(patience: Duration, directory: Option<OwnedFd>) -> Result<
         bounding: Bounding::Dropped,
         filter: Some(encoder_filter().compile()?),
         stdio: Stdio::Errors,
-        files: directory.map_or(Files::None, Files::Beneath),
+        files: directory.map_or(Files::None, |directory| {
+            let access = Access::NewFiles;
+            Files::Beneath(vec![Beneath { directory, access }])
+        }),
         patience,
     })
 }

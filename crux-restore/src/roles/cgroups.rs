@@ -1,11 +1,11 @@
 //! Cgroups: makes those that tasks are to be in, moves tasks there, and removes again what it made.
 //!
-//! Kind: effect. It parses the caller's own mount table and the plan, which it does not trust: it does what the command line
+//! Kind: effect. It is given the caller's own mount table, and the plan, which it does not trust: it does what the command line
 //! grants, goes nowhere but beneath the roots of hierarchies, follows no link, and loads only programs that keep to themselves.
 
+use super::hierarchies::{place, root};
 use super::message::{Answer, FACTS, Placing, Refusal, bound};
 use crate::failure::{Exit, Failure};
-use crate::host;
 use crate::tasks::cgroups::{CgroupPlan, CgroupRights, ungranted};
 use crux_image::path::Escaped;
 use crux_image::tasks::{BpfProgram, CgroupFile, CgroupMembership, CgroupWriting};
@@ -14,15 +14,20 @@ use crux_mount::mountinfo::Entry;
 use crux_mount::sys::{self, BpfLoad};
 use crux_role::{Channel, ChannelError};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::{Errno, read, write};
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// Everything that it does. It ends where the supervisor has gone.
-pub(crate) fn work(rights: CgroupRights, channel: &Channel) -> Result<(), ChannelError> {
+pub(crate) fn work(
+    rights: CgroupRights,
+    table: Vec<Entry>,
+    channel: &Channel,
+) -> Result<(), ChannelError> {
     let mut cgroups = Cgroups {
         rights,
+        table,
         ..Cgroups::default()
     };
     loop {
@@ -47,6 +52,8 @@ pub(crate) fn work(rights: CgroupRights, channel: &Channel) -> Result<(), Channe
 #[derive(Default)]
 struct Cgroups {
     rights: CgroupRights,
+    /// The caller's mount table.
+    table: Vec<Entry>,
     plan: CgroupPlan,
     /// In the order of the plan.
     open: Vec<OwnedFd>,
@@ -60,12 +67,8 @@ impl Cgroups {
     fn make(&mut self, plan: CgroupPlan) -> Result<(), Failure> {
         check(&plan, &self.rights)?;
         self.plan = plan;
-        if self.plan.cgroups.is_empty() {
-            return Ok(());
-        }
-        let table = host::own_table()?;
         for cgroup in self.plan.cgroups.clone() {
-            let opened = self.open_one(&table, &cgroup);
+            let opened = self.open_one(&cgroup);
             match opened {
                 Ok(opened) => self.open.push(opened),
                 Err(failure) => {
@@ -77,16 +80,14 @@ impl Cgroups {
         Ok(())
     }
 
-    fn open_one(&mut self, table: &[Entry], cgroup: &CgroupMembership) -> Result<OwnedFd, Failure> {
+    fn open_one(&mut self, cgroup: &CgroupMembership) -> Result<OwnedFd, Failure> {
         let shown = Escaped(&cgroup.path);
-        let root = hierarchy(table, &cgroup.controllers)?;
+        let root = hierarchy(&self.table, &cgroup.controllers)?;
         let failed = |call: &str, errno: Errno| {
             let cause = std::io::Error::from(errno);
             let what = format_args!("make the cgroup \"{shown}\": {call}: {cause}");
             Failure::new(Exit::Undone, what)
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = |at: &OwnedFd, name: &[u8]| openat(at, name, flags, Mode::empty());
         let (mut here, mut path) = (root, Vec::new());
         let names = cgroup.path.split(|byte| *byte == b'/');
         for name in names.filter(|name| !name.is_empty()) {
@@ -95,7 +96,7 @@ impl Cgroups {
             }
             path.extend_from_slice(&[b"/", name].concat());
             let points = self.points(cgroup, &path);
-            let there = open(&here, name);
+            let there = place(&here, name);
             let there = there.and_then(|it| or_stale(it, &here, name, &points));
             let found = match there {
                 Err(Errno::NOENT) => {
@@ -104,7 +105,7 @@ impl Cgroups {
                     let above = here.try_clone();
                     let above = above.map_err(|_| failed("dup", Errno::MFILE))?;
                     self.made.push((above, name.to_vec()));
-                    let made = open(&here, name).map_err(|errno| failed("openat", errno))?;
+                    let made = place(&here, name).map_err(|errno| failed("openat", errno))?;
                     inherit_processors(&here, &made);
                     self.set(&made, &cgroup.controllers, &path)?;
                     made
@@ -308,25 +309,12 @@ fn hierarchy(table: &[Entry], controllers: &[u8]) -> Result<OwnedFd, Failure> {
         );
         Failure::new(Exit::Lacking, what)
     })?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = openat(CWD, entry.mountpoint.as_slice(), flags, Mode::empty());
-    let known = opened.and_then(|opened| {
-        let kind = rustix::fs::fstatfs(&opened)?.f_type as u64;
-        match [CGROUP, CGROUP2].contains(&kind) {
-            true => Ok(opened),
-            false => Err(Errno::NOTDIR),
-        }
-    });
-    known.map_err(|errno| {
+    root(entry).map_err(|errno| {
         let cause = std::io::Error::from(errno);
         let what = format_args!("open the cgroup hierarchy {shown}: {cause}");
         Failure::new(Exit::Lacking, what)
     })
 }
-
-/// `CGROUP_SUPER_MAGIC`, `CGROUP2_SUPER_MAGIC`.
-const CGROUP: u64 = 0x27_e0eb;
-const CGROUP2: u64 = 0x6367_7270;
 
 /// KERNEL: a new cgroup of version 1's cpuset has no processors and no memory, and nobody can be in it. Whoever made one may
 /// have left it so. Version 2 has what is above anyway, and does not get here: its `cpuset.effective_cpus` is called otherwise.

@@ -7,6 +7,7 @@
 pub(crate) mod builder;
 pub(crate) mod cgroups;
 pub(crate) mod forker;
+pub(crate) mod hierarchies;
 pub(crate) mod message;
 pub(crate) mod planner;
 pub mod spec;

@@ -3,7 +3,9 @@
 //! Kind: pure. docs/privileges.md has the same as a table, which a test holds to this.
 
 use crux_mount::sys::{BPF_CHANGES, BPF_LOOKS};
-use crux_role::{Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio};
+use crux_role::{
+    Beneath, Bounding, Capability, Condition, Files, Filter, FilterError, Spec, Stdio,
+};
 use std::time::Duration;
 
 use Capability::{
@@ -163,14 +165,14 @@ pub(crate) fn broker(patience: Duration) -> Result<Spec, FilterError> {
 }
 
 /// The role for cgroups.
-pub(crate) fn cgroups(patience: Duration) -> Result<Spec, FilterError> {
+pub(crate) fn cgroups(patience: Duration, reach: Vec<Beneath>) -> Result<Spec, FilterError> {
     Ok(Spec {
         name: "cgroups",
         keep: CGROUPS,
         bounding: Bounding::Dropped,
         filter: Some(cgroups_filter().compile()?),
         stdio: Stdio::Errors,
-        files: Files::Unlimited,
+        files: Files::Beneath(reach),
         patience,
     })
 }
@@ -417,6 +419,13 @@ mod tests {
     fn the_planner_is_to_open_no_file() {
         let planner = planner(Duration::ZERO).unwrap();
         assert!(matches!(planner.files, Files::None));
+    }
+
+    /// Landlock: the role for cgroups reaches nothing but what it is given of hierarchies.
+    #[test]
+    fn the_role_for_cgroups_is_to_reach_what_it_is_given() {
+        let cgroups = cgroups(Duration::ZERO, Vec::new()).unwrap();
+        assert!(matches!(cgroups.files, Files::Beneath(reach) if reach.is_empty()));
     }
 
     #[test]
