@@ -6,6 +6,7 @@
 mod contents;
 mod measure;
 mod mounts;
+mod one_process;
 mod tasks;
 
 use crate::cargo::{Profile, build, cargo, succeed};

@@ -3,6 +3,7 @@
 //! Kind: effect.
 
 use super::measure::{Row, Target, in_turn};
+use super::one_process;
 use anyhow::{Context as _, Result, ensure};
 use crux_tests::blueprint::many;
 use crux_tests::mounting::{self, Depth, Kind};
@@ -14,6 +15,8 @@ use std::time::Instant;
 const COUNTS: [usize; 4] = [0, 100, 1_000, 10_000];
 const AUTO: [&str; 2] = ["--external", "auto"];
 const TARGET: Target = Target::Times(3.0, 0.005);
+/// Of a restore, against the same work in one process.
+const ROLES: Target = Target::Times(1.0, 0.005);
 /// From 1,000 to 10,000 mounts.
 const GROWTH: f64 = 12.0;
 const MEBIBYTES: f64 = 16.0;
@@ -70,6 +73,11 @@ fn measure(lab: &Lab, count: usize, runs: u32) -> Result<Vec<Row>> {
         || Ok(restore(lab, &images)?.until_end),
         || make_and_end(&root, count),
     )?;
+    let (separated, together) = in_turn(
+        runs,
+        || Ok(restore(lab, &images)?.until_command),
+        || one_process::restore(&images),
+    )?;
     let restore_peak = peak(|| Ok(restore(lab, &images)?.until_end))?;
     let limit = match count {
         1_000 => Target::Most(MEBIBYTES),
@@ -81,6 +89,12 @@ fn measure(lab: &Lab, count: usize, runs: u32) -> Result<Vec<Row>> {
         Row::seconds(name("dump", count), dumping, reading, TARGET),
         Row::seconds(name("restore", count), restoring, making, TARGET),
         Row::seconds(name("restore and end", count), ending, unmaking, TARGET),
+        Row::seconds(
+            format!("roles of a {}", name("restore", count)),
+            separated,
+            together,
+            ROLES,
+        ),
         memory("dump", dump_peak),
         memory("restore", restore_peak),
     ])
