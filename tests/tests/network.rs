@@ -447,18 +447,31 @@ fn gone(device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Connections of TCP are named with both ends and their state.
+/// Connections of TCP that cannot be kept are named with both ends and their state, or what is in the way.
 #[test]
 fn root_connections_of_tcp_are_refused_by_name() {
-    Lab::test(Setup::ROOT, |lab| {
-        let container = start(lab, "connected")?;
-        let pid = container.pid.as_raw().unsigned_abs();
-        let options = ["--external", "auto"];
-        let output = lab.programs.dump_tasks(pid, &images(lab), &options)?;
-        ensure!(output.code() == Some(3), "{output:?}");
-        for said in ["(established)", "to 127.0.0.1:7004", "nobody has accepted"] {
-            ensure!(output.stderr.contains(said), "{}", output.stderr);
-        }
-        Ok(())
-    });
+    let nobody = ["(established)", "to 127.0.0.1:7004", "nobody has accepted"];
+    let no_room = ["to 127.0.0.1:7005 with", "bytes for which", "has no room"];
+    for (scenario, words) in [
+        ("connected", &nobody[..]),
+        ("full-connection", &no_room),
+        ("urgent-byte", &["urgent data"]),
+        ("urgent-byte-taken", &["behind an urgent byte"]),
+    ] {
+        Lab::test(Setup::ROOT, |lab| {
+            let container = start(lab, scenario)?;
+            let pid = container.pid.as_raw().unsigned_abs();
+            let options = ["--external", "auto"];
+            let output = lab.programs.dump_tasks(pid, &images(lab), &options)?;
+            ensure!(output.code() == Some(3), "{scenario}: {output:?}");
+            for said in words {
+                ensure!(
+                    output.stderr.contains(said),
+                    "{scenario}: {}",
+                    output.stderr
+                );
+            }
+            Ok(())
+        });
+    }
 }
