@@ -23,6 +23,8 @@ const TCP_INFO: u16 = 11;
 const TCP_ULP: u16 = 31;
 /// `TCP_FASTOPEN_CONNECT`, `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`.
 const IDLE: [(u16, u16); 3] = [(TCP, 30), (0, 33), (41, 18)];
+const IP_TRANSPARENT: (u16, u16) = (0, 19);
+const IPV6_TRANSPARENT: (u16, u16) = (41, 75);
 /// `TCP_*` of the kernel.
 const ESTABLISHED: u8 = 1;
 const FIN_WAIT2: u8 = 5;
@@ -177,8 +179,13 @@ fn refuse_what_is_set(found: &Found, tcp: &TcpEnd) -> Result<(), SocketError> {
             "is a TCP connection with a layer upon it (TCP_ULP), which cannot be dumped yet",
         );
     }
-    let mut options = found.options.iter();
-    if options.any(|it| (it.level, it.name) == (SOL_SOCKET, SO_PEEK_OFF)) {
+    let is_set = |option| found.options.iter().any(|it| (it.level, it.name) == option);
+    if is_set(IP_TRANSPARENT) || is_set(IPV6_TRANSPARENT) {
+        return obstacle(
+            "is a TCP connection of an address of others (IP_TRANSPARENT), which cannot be dumped yet",
+        );
+    }
+    if is_set((SOL_SOCKET, SO_PEEK_OFF)) {
         return obstacle(
             "is a TCP connection with an offset (SO_PEEK_OFF), which cannot be dumped yet",
         );
