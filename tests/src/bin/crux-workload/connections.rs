@@ -6,15 +6,18 @@ use super::inet::loopback;
 use super::sockets::{NOW, hear, pair, tell};
 use super::{Verify, same, sys};
 use nix::sys::socket::{MsgFlags, SockType};
-use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, listen, socket, sockopt};
+use rustix::net::{
+    AddressFamily, SocketAddrV4, SocketType, bind, connect, listen, socket, sockopt,
+};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 const IDLE: Duration = Duration::from_secs(77);
-/// More than one segment, and less than a new socket takes at once.
-const MUCH: usize = 60_000;
+/// More than a socket takes as it is made, and than is sent again at once.
+const MUCH: usize = 1_500_000;
+const AMPLE: usize = 8 << 20;
 
 /// Who connected, and who was accepted.
 struct Connection {
@@ -157,11 +160,12 @@ pub(crate) fn open() -> Verify {
 pub(crate) fn between_processes() -> Verify {
     loopback();
     let listener = TcpListener::bind("127.0.0.1:7005").expect("bind");
-    let Connection {
-        mut client,
-        mut server,
-        ..
-    } = Connection::new(&listener, "127.0.0.1:7005");
+    let client = socket(AddressFamily::INET, SocketType::STREAM, None).expect("socket");
+    // How far a window may open is settled when two meet.
+    sockopt::set_socket_recv_buffer_size_force(&client, AMPLE).expect("SO_RCVBUFFORCE");
+    connect(&client, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7005)).expect("connect");
+    let mut client = TcpStream::from(client);
+    let (mut server, _) = listener.accept().expect("accept");
     let (ours, theirs) = pair(SockType::Stream);
     let much: Vec<u8> = (0..MUCH).map(|at| at as u8).collect();
     server.write_all(&much).expect("write");

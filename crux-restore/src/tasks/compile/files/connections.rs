@@ -31,7 +31,6 @@ const OFF: [u8; 4] = 0_u32.to_le_bytes();
 struct Pair<'a> {
     ends: [u32; 2],
     states: [Option<&'a TcpConnection>; 2],
-    sockets: [Option<&'a Socket>; 2],
 }
 
 impl<'a> Compiler<'a> {
@@ -60,14 +59,12 @@ impl<'a> Compiler<'a> {
                     let mut pair = Pair {
                         ends: [number, self.numbers.socket(other)],
                         states: [Some(tcp), Some(of_second)],
-                        sockets: [Some(socket), Some(second)],
                     };
                     // Who was accepted has mostly the lower port: others are taken from a range above.
                     let ports = tcp.ends().map(|(own, peer)| (own.1, peer.1));
                     if ports.is_some_and(|(own, peer)| own > peer) {
                         pair.ends.reverse();
                         pair.states.reverse();
-                        pair.sockets.reverse();
                         self.meet(at, &pair.ends, second, of_second, (socket, tcp));
                     } else {
                         self.meet(at, &pair.ends, socket, tcp, (second, of_second));
@@ -85,7 +82,6 @@ impl<'a> Compiler<'a> {
                     let pair = Pair {
                         ends: [number, helper],
                         states: [Some(tcp), None],
-                        sockets: [Some(socket), None],
                     };
                     self.send_again(at, &pair);
                 }
@@ -129,6 +125,10 @@ impl<'a> Compiler<'a> {
             let option = (IPPROTO_IPV6, IPV6_V6ONLY);
             self.set_value(at, number, option, only.to_le_bytes());
         }
+        // How far a window may open is settled when two meet.
+        if let Some(size) = socket.option(SOL_SOCKET, SO_RCVBUF) {
+            self.set_buffer(at, number, SO_RCVBUF, size / 2);
+        }
         self.with_address(at, libc::SYS_bind, number, &tcp.own);
     }
 
@@ -137,9 +137,6 @@ impl<'a> Compiler<'a> {
         let ways = [(0, 1), (1, 0)];
         for (to, from) in ways {
             let Some(tcp) = pair.states[to] else { continue };
-            if let Some(size) = pair.sockets[to].and_then(|it| it.option(SOL_SOCKET, SO_RCVBUF)) {
-                self.set_buffer(at, pair.ends[to], SO_RCVBUF, size / 2);
-            }
             self.send_all(at, pair.ends[from], &tcp.queue);
         }
         for (to, from) in ways {
