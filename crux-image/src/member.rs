@@ -78,7 +78,8 @@ impl MemberKind {
     /// The format version that this crux writes, and the newest it reads.
     pub fn version(self) -> u32 {
         match self {
-            Self::Mounts | Self::Tasks => 2,
+            Self::Mounts => 2,
+            Self::Tasks => 3,
             _ => 1,
         }
     }

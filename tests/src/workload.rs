@@ -5,6 +5,7 @@
 use crate::looks::{changes, looks};
 use crate::{Container, Detached, Lab, Output, Program, Running, Site, Spec};
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::CloneFlags;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,20 @@ pub fn start_with(lab: &Lab, words: &[&str]) -> Result<Container> {
 pub fn start_program(lab: &Lab, command: &[&str], brings: &[(&Path, &str)]) -> Result<Container> {
     let mut spec = Spec::new(lab.root("root")?);
     spec.program = Program::Talking(command.iter().map(|&word| word.to_owned()).collect());
-    let mut container = Container::start(lab, &spec, |site| build(site, brings), || Ok(()))?;
+    start_spec(lab, &spec, brings)
+}
+
+/// A container that runs a scenario in the network namespace of the lab's process.
+pub fn start_in_this_network(lab: &Lab, scenario: &str) -> Result<Container> {
+    let place = "/bin/crux-workload";
+    let mut spec = Spec::new(lab.root("root")?);
+    spec.namespaces.remove(CloneFlags::CLONE_NEWNET);
+    spec.program = Program::Talking(vec![place.to_owned(), scenario.to_owned()]);
+    start_spec(lab, &spec, &[(lab.programs.workload.as_path(), place)])
+}
+
+fn start_spec(lab: &Lab, spec: &Spec, brings: &[(&Path, &str)]) -> Result<Container> {
+    let mut container = Container::start(lab, spec, |site| build(site, brings), || Ok(()))?;
     let said = container.hear()?;
     ensure!(said == "ready", "the workload said {said:?}");
     Ok(container)

@@ -2,7 +2,7 @@
 //! nothing of crux. The lab has a network namespace of its own, which plays the host's.
 
 use anyhow::{Context as _, Result, ensure};
-use crux_tests::workload::{dump, images, restore, start};
+use crux_tests::workload::{dump, images, restore, start, start_in_this_network};
 use crux_tests::{Container, Lab, Setup, in_child};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, netlink, send, socket_with};
@@ -447,18 +447,47 @@ fn gone(device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Connections of TCP are named with both ends and their state.
+/// Where the network is the caller's, others may have the ports when the container comes back.
 #[test]
-fn root_connections_of_tcp_are_refused_by_name() {
+fn root_connections_of_tcp_in_the_callers_network_are_refused_by_name() {
     Lab::test(Setup::ROOT, |lab| {
-        let container = start(lab, "connected")?;
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        let container = start_in_this_network(lab, "connection-of-processes")?;
         let pid = container.pid.as_raw().unsigned_abs();
         let options = ["--external", "auto"];
         let output = lab.programs.dump_tasks(pid, &images(lab), &options)?;
         ensure!(output.code() == Some(3), "{output:?}");
-        for said in ["(established)", "to 127.0.0.1:7004", "nobody has accepted"] {
-            ensure!(output.stderr.contains(said), "{}", output.stderr);
-        }
+        let said = "to 127.0.0.1:7005 is in the network namespace of the caller";
+        ensure!(output.stderr.contains(said), "{}", output.stderr);
         Ok(())
     });
+}
+
+/// Connections of TCP that cannot be kept are named with both ends and their state, or what is in the way.
+#[test]
+fn root_connections_of_tcp_are_refused_by_name() {
+    let nobody = ["(established)", "to 127.0.0.1:7004", "nobody has accepted"];
+    let no_room = ["to 127.0.0.1:7005 with", "bytes for which", "has no room"];
+    for (scenario, words) in [
+        ("connected", &nobody[..]),
+        ("full-connection", &no_room),
+        ("urgent-byte", &["urgent data"]),
+        ("urgent-byte-taken", &["behind an urgent byte"]),
+    ] {
+        Lab::test(Setup::ROOT, |lab| {
+            let container = start(lab, scenario)?;
+            let pid = container.pid.as_raw().unsigned_abs();
+            let options = ["--external", "auto"];
+            let output = lab.programs.dump_tasks(pid, &images(lab), &options)?;
+            ensure!(output.code() == Some(3), "{scenario}: {output:?}");
+            for said in words {
+                ensure!(
+                    output.stderr.contains(said),
+                    "{scenario}: {}",
+                    output.stderr
+                );
+            }
+            Ok(())
+        });
+    }
 }

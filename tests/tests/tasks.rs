@@ -124,6 +124,9 @@ survive! {
     root_identity_survives "identity";
     root_datagrams_of_ip_survive "datagrams";
     root_listening_sockets_of_ip_survive "listening";
+    root_connections_of_tcp_survive "connections";
+    root_connections_of_tcp_between_processes_survive "connection-of-processes";
+    root_half_closed_connections_of_tcp_survive "half-closed-connections";
     root_semaphores_survive "semaphores";
     root_message_queues_survive "message-queues";
     root_segments_survive "segments";

@@ -25,7 +25,8 @@ use crate::network::SeenNetwork;
 use crate::sys;
 use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::{
-    AddressSpace, Clocks, IntervalTimer, PidNsIndex, Process, Socket, SpaceIndex, Tasks, Thread,
+    AddressSpace, Clocks, InetSocket, IntervalTimer, PidNsIndex, Process, Socket, SocketState,
+    SpaceIndex, Tasks, Thread,
 };
 use crux_mount::sys::SysError;
 use crux_trace::{Queue, Stopped};
@@ -388,6 +389,17 @@ impl<'a> Recorder<'a> {
                         "a socket is of the network namespace net:[{inode}], in which no process of the container is"
                     )),
                 }),
+            }
+            if let (SocketState::Tcp(tcp), None) = (&socket.state, socket.net_namespace) {
+                obstacles.push(TaskObstacle {
+                    pid: pids.keys().copied().min().unwrap_or(0),
+                    part: Part::Process,
+                    cause: TaskCause::Other(format!(
+                        "a TCP connection from {} to {} is in the network namespace of the caller, in which it cannot be dumped",
+                        InetSocket::shown(&tcp.own),
+                        InetSocket::shown(&tcp.peer)
+                    )),
+                });
             }
         }
         sockets

@@ -5,7 +5,8 @@
 use super::words;
 use crate::path::Escaped;
 use crate::tasks::{
-    InetSocket, KnownOption, Socket, SocketIndex, SocketState, Tasks, UnixConnection, UnixSocket,
+    InetSocket, KnownOption, Socket, SocketIndex, SocketState, Tasks, TcpConnection,
+    UnixConnection, UnixSocket,
 };
 
 pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
@@ -19,6 +20,7 @@ pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
             socket.protocol, it.port, it.groups
         ),
         SocketState::Inet(it) => of_inet(it),
+        SocketState::Tcp(it) => of_tcp(it),
         SocketState::Packet(it) => format!(
             ", protocol {:#06x}, device {}",
             u16::from_be(it.protocol),
@@ -44,6 +46,28 @@ fn of_inet(inet: &InetSocket) -> String {
         Some(backlog) => text + &format!(", listens for {backlog}"),
         None => text,
     }
+}
+
+fn of_tcp(tcp: &TcpConnection) -> String {
+    let mut text = format!(
+        ", at {}, to {}",
+        InetSocket::shown(&tcp.own),
+        InetSocket::shown(&tcp.peer)
+    );
+    text += &match tcp.other {
+        Some(other) => format!(", with socket {}", other.0),
+        None => ", whose peer is gone".to_owned(),
+    };
+    if tcp.sends_no_more {
+        text += ", sends no more";
+    }
+    if tcp.receives_no_more {
+        text += ", receives no more";
+    }
+    if !tcp.queue.is_empty() {
+        text += &format!(", {}", words::count(tcp.queue.len(), "byte"));
+    }
+    text
 }
 
 fn of_unix(unix: &UnixSocket) -> String {

@@ -28,6 +28,7 @@ mod process;
 mod seccomp;
 mod socket;
 mod socket_options;
+mod tcp_connection;
 mod terminals;
 mod thread;
 mod time;
@@ -68,8 +69,9 @@ pub use seccomp::{FilterInstruction, FilteredCall, SeccompChain, SeccompFilter};
 pub use socket::{Socket, SocketFamily, SocketKind, SocketOption, SocketState};
 pub use socket_options::{
     FILTER_LIMIT, KnownOption, SO_ATTACH_FILTER, SO_BINDTODEVICE, SO_PASSCRED, SO_PEEK_OFF,
-    SO_RCVBUF, SO_SNDBUF, SOCKET_OPTIONS, SOL_SOCKET,
+    SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOCKET_OPTIONS, SOL_SOCKET,
 };
+pub use tcp_connection::{Endpoint, TcpConnection};
 pub use terminals::{ControllingTerminal, Terminal, TerminalFile};
 pub use thread::{
     AlternateStack, Capabilities, Credentials, Interrupted, Registers, RobustList, Rseq,

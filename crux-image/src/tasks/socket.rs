@@ -3,7 +3,7 @@
 //! Kind: pure. A socket that nobody has a descriptor of is recorded as well where others need it:
 //! one that is on its way in a message, or whose peer it is.
 
-use super::{InetSocket, NetNsIndex, NetlinkSocket, PacketSocket, UnixSocket};
+use super::{InetSocket, NetNsIndex, NetlinkSocket, PacketSocket, TcpConnection, UnixSocket};
 use serde::{Deserialize, Serialize};
 
 /// A socket.
@@ -66,6 +66,8 @@ pub enum SocketState {
     Packet(PacketSocket),
     /// ip(7) and ipv6(7).
     Inet(InetSocket),
+    /// tcp(7): an end of an established connection.
+    Tcp(TcpConnection),
 }
 
 impl SocketFamily {

@@ -23,6 +23,8 @@ pub struct KnownOption {
 
 /// `SOL_SOCKET`.
 pub const SOL_SOCKET: u16 = 1;
+/// `SO_REUSEADDR`.
+pub const SO_REUSEADDR: u16 = 2;
 /// `SO_SNDBUF`: the kernel doubles what is set.
 pub const SO_SNDBUF: u16 = 7;
 /// `SO_RCVBUF`: likewise.
@@ -106,7 +108,7 @@ const fn only(family: SocketFamily, option: KnownOption) -> KnownOption {
 /// of the socket's family was not asked for.
 pub const SOCKET_OPTIONS: &[KnownOption] = &[
     number(1, "SO_DEBUG", 0),
-    number(2, "SO_REUSEADDR", 0),
+    number(SO_REUSEADDR, "SO_REUSEADDR", 0),
     number(15, "SO_REUSEPORT", 0),
     number(5, "SO_DONTROUTE", 0),
     number(6, "SO_BROADCAST", 0),

@@ -1,6 +1,7 @@
 //! Images as a whole: what is written is read, and what is hostile is refused.
 
 mod checks;
+mod connections;
 mod differences;
 mod files;
 mod golden;

@@ -136,7 +136,10 @@ pub(super) const FORMS: &[Form] = &[
             ("fd", Fd),
             ("message", Out(Size::Argument(2), Null::Refused)),
             ("length", UpTo(1 << 20)),
-            ("flags", Flags(names![MSG_TRUNC, MSG_DONTWAIT])),
+            (
+                "flags",
+                Flags(names![MSG_TRUNC, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL]),
+            ),
         ],
     ),
     form(

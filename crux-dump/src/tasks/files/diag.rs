@@ -39,6 +39,8 @@ const SHOW: u32 = 0x02 | 0x04 | 0x08 | 0x10;
 const HEADER: usize = 16;
 /// `struct unix_diag_msg`, and behind it attributes.
 const MESSAGE: usize = 16;
+/// `struct inet_diag_msg`, likewise.
+const INET_MESSAGE: usize = 72;
 
 /// All unix sockets of a network namespace, by inode number. `home` is the caller's.
 pub(super) fn unix_sockets(
@@ -62,7 +64,7 @@ pub(super) fn packet_sockets(
 ) -> Result<HashMap<u64, &'static str>, SysError> {
     let mut found = HashMap::new();
     let mut note = |body: &[u8]| {
-        for (kind, value) in attributes(body) {
+        for (kind, value) in attributes(body, MESSAGE) {
             let what = match kind {
                 1 if !value.is_empty() => "a membership (PACKET_ADD_MEMBERSHIP)",
                 2 | 3 => "a ring",
@@ -78,6 +80,66 @@ pub(super) fn packet_sockets(
     Ok(found)
 }
 
+/// What is known of an end of a connection of TCP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TcpFacts {
+    /// `TCP_*`.
+    pub(super) state: u8,
+    /// `RCV_SHUTDOWN`, `SEND_SHUTDOWN`.
+    pub(super) shutdown: u8,
+    /// How many bytes have not been received yet, urgent ones and the end of the stream among them.
+    pub(super) unread: usize,
+    /// Its own port and the other end's.
+    pub(super) ports: (u16, u16),
+    /// Whether it has keys (TCP-MD5), as far as the asker may know.
+    pub(super) keys: bool,
+}
+
+/// Sockets of TCP of a network namespace that somebody has, by inode number.
+pub(super) fn tcp_sockets(
+    namespace: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+) -> Result<HashMap<u64, TcpFacts>, SysError> {
+    let mut found = HashMap::new();
+    let mut note = |body: &[u8]| {
+        if body.len() >= INET_MESSAGE {
+            found.insert(word(body, 68).into(), tcp_facts(body));
+        }
+    };
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        ask_for(namespace, home, &tcp_request(family as u8), &mut note)?;
+    }
+    found.remove(&0);
+    Ok(found)
+}
+
+/// `struct inet_diag_req_v2`: family, protocol, nothing more; in whatever state, of whatever address.
+fn tcp_request(family: u8) -> Vec<u8> {
+    let mut body = vec![family, libc::IPPROTO_TCP as u8, 0, 0];
+    body.extend(u32::MAX.to_le_bytes());
+    body.extend([0; 40]);
+    body.extend([0xff; 8]);
+    with_header(&body)
+}
+
+fn tcp_facts(body: &[u8]) -> TcpFacts {
+    let port = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
+    let mut facts = TcpFacts {
+        state: body[1],
+        unread: word(body, 56) as usize,
+        ports: (port(4), port(6)),
+        ..TcpFacts::default()
+    };
+    for (kind, value) in attributes(body, INET_MESSAGE) {
+        match kind {
+            8 => facts.shutdown = value.first().copied().unwrap_or(0),
+            18 => facts.keys = true,
+            _ => {}
+        }
+    }
+    facts
+}
+
 /// Has the kernel tell of all sockets of a family: `note` gets each message.
 fn ask(
     namespace: BorrowedFd<'_>,
@@ -86,10 +148,20 @@ fn ask(
     question: [u32; 3],
     note: &mut dyn FnMut(&[u8]),
 ) -> Result<(), SysError> {
+    ask_for(namespace, home, &request(family, question), note)
+}
+
+/// The same, of a request that is complete.
+fn ask_for(
+    namespace: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+    request: &[u8],
+    note: &mut dyn FnMut(&[u8]),
+) -> Result<(), SysError> {
+    let family = request.get(HEADER).copied().unwrap_or(0);
     let failed = |errno| SysError::new(format!("read(SOCK_DIAG, {family})"), errno);
     let socket = netlink_in(namespace, home)?;
-    let request = request(family, question);
-    write(&socket, &request).map_err(failed)?;
+    write(&socket, request).map_err(failed)?;
     let mut buffer = vec![0; 256 << 10];
     loop {
         let count = read(&socket, &mut buffer).map_err(failed)?;
@@ -126,14 +198,20 @@ fn netlink_in(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>) -> Result<OwnedFd
 
 /// `struct unix_diag_req` and `struct packet_diag_req` are alike: family, protocol, three words, a cookie.
 fn request(family: u8, question: [u32; 3]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER + 24);
-    bytes.extend((HEADER as u32 + 24).to_le_bytes());
+    let mut body = vec![family, 0, 0, 0];
+    body.extend(question.into_iter().flat_map(u32::to_le_bytes));
+    body.extend([0xff; 8]);
+    with_header(&body)
+}
+
+/// Behind a `struct nlmsghdr`.
+fn with_header(body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    bytes.extend(((HEADER + body.len()) as u32).to_le_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_le_bytes());
     bytes.extend(DUMP.to_le_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([family, 0, 0, 0]);
-    bytes.extend(question.into_iter().flat_map(u32::to_le_bytes));
-    bytes.extend([0xff; 8]);
+    bytes.extend(body);
     bytes
 }
 
@@ -167,7 +245,7 @@ fn facts(body: &[u8]) -> UnixFacts {
         state: body[2],
         ..UnixFacts::default()
     };
-    for (kind, value) in attributes(body) {
+    for (kind, value) in attributes(body, MESSAGE) {
         match kind {
             1 => facts.file = Some((word(value, 4), word(value, 0))),
             2 => facts.peer = Some(word(value, 0).into()),
@@ -184,8 +262,8 @@ fn facts(body: &[u8]) -> UnixFacts {
 }
 
 /// Kind and value of each (`struct nlattr`).
-fn attributes(body: &[u8]) -> Vec<(u32, &[u8])> {
-    let (mut all, mut rest) = (Vec::new(), body.get(MESSAGE..).unwrap_or(&[]));
+fn attributes(body: &[u8], message: usize) -> Vec<(u32, &[u8])> {
+    let (mut all, mut rest) = (Vec::new(), body.get(message..).unwrap_or(&[]));
     while rest.len() >= 4 {
         let head = word(rest, 0);
         let length = (head & 0xffff) as usize;
@@ -224,6 +302,26 @@ mod tests {
         let inode = |fd: &dyn std::os::fd::AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
         assert_eq!(all[&inode(&one)].peer, Some(inode(&two)));
         assert_eq!(all[&inode(&two)].state, 1);
+    }
+
+    #[test]
+    fn the_kernel_knows_what_a_connection_has_not_received() {
+        use std::io::Write as _;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.write_all(b"four").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        // The end has come when the rest has.
+        let end = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::WAITALL;
+        rustix::net::recv(&server, &mut [0; 5][..], end).unwrap();
+        let home = home().unwrap();
+        let all = tcp_sockets(home.as_fd(), home.as_fd()).unwrap();
+        let inode = |fd: &dyn std::os::fd::AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
+        let (client, server) = (all[&inode(&client)], all[&inode(&server)]);
+        assert_eq!((server.unread, server.shutdown, server.keys), (5, 1, false));
+        assert_eq!((client.unread, client.shutdown), (0, 2));
+        assert_eq!(client.ports, (server.ports.1, server.ports.0));
     }
 
     #[test]

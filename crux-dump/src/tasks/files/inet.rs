@@ -1,13 +1,13 @@
 //! Sockets of IP: UDP, and TCP that listens or has not met anybody.
 //!
-//! Kind: effect. A connection of TCP is an obstacle by its state.
+//! Kind: effect. A connection of TCP that `tcp` does not record is an obstacle by its state.
 
-use super::sockets::{Found, SocketError, obstacle};
+use super::sockets::{Found, SocketError, Sockets, obstacle};
 use super::sys;
-use crux_image::tasks::{InetSocket, SocketKind};
+use super::tcp::{self, TCP};
+use crux_image::tasks::{InetSocket, SocketKind, SocketState};
 use std::os::fd::AsFd as _;
 
-const TCP: u16 = 6;
 const UDP: u16 = 17;
 const UDPLITE: u16 = 136;
 const TCP_INFO: u16 = 11;
@@ -35,14 +35,18 @@ const STATES: [(u8, &str); 10] = [
     (12, "NEW_SYN_RECV"),
 ];
 
-pub(super) fn record(found: &Found) -> Result<InetSocket, SocketError> {
-    match (found.kind, found.protocol) {
-        (SocketKind::Stream, TCP) => tcp(found),
+pub(super) fn record(sockets: &Sockets, found: &Found) -> Result<SocketState, SocketError> {
+    if let Some(connection) = tcp::record(sockets, found)? {
+        return Ok(SocketState::Tcp(connection));
+    }
+    let state = match (found.kind, found.protocol) {
+        (SocketKind::Stream, TCP) => unconnected(found),
         (SocketKind::Datagram, UDP | UDPLITE) => addresses(found),
         (kind, protocol) => obstacle(format!(
             "is a socket of IP of type {kind:?} and protocol {protocol}, which cannot be dumped yet"
         )),
-    }
+    };
+    state.map(SocketState::Inet)
 }
 
 fn addresses(found: &Found) -> Result<InetSocket, SocketError> {
@@ -55,7 +59,7 @@ fn addresses(found: &Found) -> Result<InetSocket, SocketError> {
     })
 }
 
-fn tcp(found: &Found) -> Result<InetSocket, SocketError> {
+fn unconnected(found: &Found) -> Result<InetSocket, SocketError> {
     let info = sys::socket_option(found.fd.as_fd(), (TCP, TCP_INFO), INFO)?;
     let info = info.unwrap_or_default();
     let word = |at: usize| {

@@ -65,8 +65,8 @@ impl Collector<'_> {
                     self.settle(index, state.map(SocketState::Packet))?
                 }
                 SocketFamily::Inet | SocketFamily::Inet6 => {
-                    let state = inet::record(&self.sockets.found[at]);
-                    self.settle(index, state.map(SocketState::Inet))?
+                    let state = inet::record(&self.sockets, &self.sockets.found[at]);
+                    self.settle(index, state)?
                 }
             };
             let Some(state) = state else { continue };

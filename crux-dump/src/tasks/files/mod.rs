@@ -23,6 +23,7 @@ mod queue;
 mod seen;
 mod sockets;
 mod sys;
+mod tcp;
 mod terminals;
 mod unix;
 

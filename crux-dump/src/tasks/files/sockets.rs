@@ -7,6 +7,7 @@
 use super::diag::{self, UnixFacts};
 use super::queue::{self, Waiting};
 use super::sys;
+use super::tcp::{self, TcpEnd};
 use super::{FilesError, Seen, unix};
 use crate::tasks::users::Ids;
 use crate::tasks::{Target, TaskCause};
@@ -71,6 +72,8 @@ pub(super) struct Found {
     pub(super) unix: UnixFacts,
     /// Of a packet socket: what it has that cannot be recorded, in words.
     pub(super) packet: Option<&'static str>,
+    /// Of an end of a connection of TCP.
+    pub(super) tcp: Option<TcpEnd>,
 }
 
 /// The sockets of a container.
@@ -160,6 +163,7 @@ impl Sockets {
             queue,
             unix: UnixFacts::default(),
             packet: None,
+            tcp: None,
             fd,
         }))
     }
@@ -176,7 +180,8 @@ impl Sockets {
 
     /// Asks the kernel who is at the other end of those that were found.
     pub(super) fn find_peers(&mut self) -> Result<(), SysError> {
-        for (inode, namespace) in &self.namespaces {
+        let namespaces = std::mem::take(&mut self.namespaces);
+        for (inode, namespace) in &namespaces {
             let here = self.found.iter_mut().filter(|it| it.namespace == *inode);
             let here: Vec<_> = here.collect();
             let ask = |family| here.iter().any(|it| it.family == family);
@@ -192,12 +197,40 @@ impl Sockets {
                 found.unix = unix.remove(&found.inode).unwrap_or_default();
                 found.packet = packet.remove(&found.inode);
             }
+            self.find_ends(*inode, namespace.as_fd())?;
         }
         Ok(())
     }
 }
 
 impl Sockets {
+    /// Asks what connections of TCP have not received, when all has arrived.
+    fn find_ends(&mut self, inode: u64, namespace: BorrowedFd<'_>) -> Result<(), SysError> {
+        let mut connections = Vec::new();
+        for (at, found) in self.found.iter().enumerate() {
+            if found.namespace == inode && tcp::is_connection(found)? {
+                connections.push(at);
+            }
+        }
+        if connections.is_empty() {
+            return Ok(());
+        }
+        let waited: Vec<_> = connections.iter().map(|at| &self.found[*at]).collect();
+        tcp::settle(&waited)?;
+        let mut all = diag::tcp_sockets(namespace, self.home.as_fd())?;
+        let facts = connections
+            .iter()
+            .map(|at| all.remove(&self.found[*at].inode));
+        let facts: Vec<_> = facts.map(Option::unwrap_or_default).collect();
+        let foreign: Vec<_> = all.into_values().collect();
+        for (at, facts) in connections.into_iter().zip(facts) {
+            self.found[at].tcp = Some(tcp::end(&self.found[at], facts, &foreign)?);
+            let options = &mut self.found[at].options;
+            options.retain(|it| !tcp::is_idle((it.level, it.name)));
+        }
+        Ok(())
+    }
+
     /// Leaves out those whose other end is outside of the container.
     pub(super) fn leave_out_those_of_outside(&mut self) {
         let outside: HashSet<u64> = self

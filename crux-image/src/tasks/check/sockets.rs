@@ -6,8 +6,8 @@ use super::files::location;
 use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
 use crate::mounts::Mounts;
 use crate::tasks::{
-    InetSocket, KnownOption, NetlinkSocket, OpenTarget, Socket, SocketFamily, SocketIndex,
-    SocketKind, SocketState, Tasks, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
+    KnownOption, NetlinkSocket, OpenTarget, Socket, SocketFamily, SocketIndex, SocketKind,
+    SocketState, Tasks, TcpConnection, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
 };
 
 use std::collections::HashSet;
@@ -22,6 +22,8 @@ const MESSAGE_LIMIT: usize = 1 << 20;
 const DATA_LIMIT: usize = i32::MAX as usize;
 /// `SCM_MAX_FD`.
 const RIGHTS_LIMIT: usize = 253;
+/// `IPPROTO_TCP`.
+const TCP: u16 = 6;
 const PID_LIMIT: u64 = 1 << 22;
 
 pub(super) fn check(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
@@ -75,15 +77,17 @@ fn check_socket(
             check_netlink(netlink)
         }
         SocketState::Inet(inet) => {
-            let length = match socket.family {
-                SocketFamily::Inet => 16,
-                SocketFamily::Inet6 => 28,
-                _ => return Err(TasksRule::SocketKind),
-            };
-            let tcp = (socket.kind, socket.protocol) == (SocketKind::Stream, 6);
+            let length = length_of_address(socket.family)?;
+            let tcp = (socket.kind, socket.protocol) == (SocketKind::Stream, TCP);
             let udp = socket.kind == SocketKind::Datagram && matches!(socket.protocol, 17 | 136);
             belongs(tcp || udp && inet.backlog.is_none())?;
-            check_inet(socket.family, length, inet)
+            check_addresses(socket.family, length, [&inet.own, &inet.peer])
+        }
+        SocketState::Tcp(tcp) => {
+            let length = length_of_address(socket.family)?;
+            belongs((socket.kind, socket.protocol) == (SocketKind::Stream, TCP))?;
+            check_addresses(socket.family, length, [&tcp.own, &tcp.peer])?;
+            check_tcp(tasks, at, socket, tcp)
         }
         SocketState::Packet(packet) => {
             let kinds = [SocketKind::Datagram, SocketKind::Raw];
@@ -93,13 +97,58 @@ fn check_socket(
     }
 }
 
+fn length_of_address(family: SocketFamily) -> Result<usize, TasksRule> {
+    match family {
+        SocketFamily::Inet => Ok(16),
+        SocketFamily::Inet6 => Ok(28),
+        _ => Err(TasksRule::SocketKind),
+    }
+}
+
+/// The other end is one, has the same addresses the other way round, and is in the same network namespace, which is
+/// the container's own. A connection that both ends have shut down is none any more.
+fn check_tcp(
+    tasks: &Tasks,
+    at: SocketIndex,
+    socket: &Socket,
+    tcp: &TcpConnection,
+) -> Result<(), TasksRule> {
+    at_most("bytes of a connection", tcp.queue.len(), DATA_LIMIT)?;
+    let Some((own, peer)) = tcp.ends().filter(|it| it.0.1 != 0 && it.1.1 != 0) else {
+        return Err(TasksRule::Length("an address of a socket"));
+    };
+    let fits = match tcp.other {
+        None => !tcp.sends_no_more && own != peer,
+        Some(index) => {
+            in_range("socket", index.at(), tasks.sockets.len())?;
+            let found = &tasks.sockets[index.at()];
+            let SocketState::Tcp(other) = &found.state else {
+                return Err(TasksRule::SocketPeer);
+            };
+            index != at
+                && other.other == Some(at)
+                && other.ends() == Some((peer, own))
+                && found.net_namespace == socket.net_namespace
+                && !(tcp.sends_no_more && other.sends_no_more)
+        }
+    };
+    match fits && socket.net_namespace.is_some() {
+        true => Ok(()),
+        false => Err(TasksRule::SocketPeer),
+    }
+}
+
 /// Addresses are of the socket's own family.
-fn check_inet(family: SocketFamily, length: usize, inet: &InetSocket) -> Result<(), TasksRule> {
+fn check_addresses(
+    family: SocketFamily,
+    length: usize,
+    addresses: [&[u8]; 2],
+) -> Result<(), TasksRule> {
     let good = |address: &[u8]| {
         address.is_empty()
             || address.len() == length && address.starts_with(&family.number().to_le_bytes())
     };
-    match good(&inet.own) && good(&inet.peer) {
+    match addresses.into_iter().all(good) {
         true => Ok(()),
         false => Err(TasksRule::Length("an address of a socket")),
     }

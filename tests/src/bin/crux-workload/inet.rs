@@ -16,7 +16,7 @@ const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
 const IDLE: Duration = Duration::from_secs(77);
 
 /// Puts the loopback device into operation: `RTM_NEWLINK` of rtnetlink(7).
-fn loopback() {
+pub(crate) fn loopback() {
     let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).expect("socket");
     let mut message = [0; 32];

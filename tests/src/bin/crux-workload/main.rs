@@ -4,6 +4,7 @@
 //! sees is what counts. It knows nothing of crux. Standard output: `ready`, then `ok` for each line
 //! that it is told; anything else is a complaint. It ends with its input.
 
+mod connections;
 mod crowd;
 mod demo;
 mod epoll;
@@ -86,6 +87,12 @@ const SCENARIOS: &[Scenario] = &[
     ("datagrams", inet::datagrams),
     ("listening", inet::listening),
     ("connected", inet::connected),
+    ("connections", connections::open),
+    ("connection-of-processes", connections::between_processes),
+    ("half-closed-connections", connections::half_closed),
+    ("full-connection", connections::full),
+    ("urgent-byte", || connections::urgent(false)),
+    ("urgent-byte-taken", || connections::urgent(true)),
     ("namespaces", namespaces::of_single_processes),
     ("time-namespace", namespaces::time),
     ("semaphores", ipc::semaphores),

@@ -2,8 +2,9 @@
 //!
 //! Kind: pure.
 
+use super::connections::has_port;
 use crux_image::tasks::{
-    FileIndex, OpenTarget, SocketIndex, SocketState, Tasks, UnixConnection, UnixSocket,
+    FileIndex, InetSocket, OpenTarget, SocketIndex, SocketState, Tasks, UnixConnection, UnixSocket,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,12 +38,38 @@ impl Components {
                 components.join(at, first);
             }
         }
+        components.join_at_ports(tasks);
         for (first, file) in components.on_their_way(tasks) {
             if let OpenTarget::Socket(other) = tasks.files[file.at()].target {
                 components.join(first, other);
             }
         }
         components
+    }
+
+    /// Ends of connections of TCP, and all that are at a port of theirs: who listens there does so after they are.
+    fn join_at_ports(&mut self, tasks: &Tasks) {
+        let mut ports = HashMap::new();
+        let sockets = || tasks.sockets.iter().enumerate();
+        for (at, socket) in sockets() {
+            if let SocketState::Tcp(tcp) = &socket.state {
+                let at = SocketIndex::from(at);
+                tcp.other.into_iter().for_each(|other| self.join(at, other));
+                for address in [&tcp.own, &tcp.peer] {
+                    let first = ports.entry((socket.net_namespace, port(address)));
+                    let first = *first.or_insert(at);
+                    self.join(at, first);
+                }
+            }
+        }
+        for (at, socket) in sockets() {
+            if let SocketState::Inet(inet) = &socket.state
+                && has_port(socket)
+                && let Some(first) = ports.get(&(socket.net_namespace, port(&inet.own)))
+            {
+                self.join(at.into(), *first);
+            }
+        }
     }
 
     /// The first of those that need each other.
@@ -81,6 +108,11 @@ impl Components {
         });
         files.collect()
     }
+}
+
+/// Of an address of IP.
+fn port(address: &[u8]) -> Option<u16> {
+    InetSocket::endpoint(address).map(|(_, port)| port)
 }
 
 fn needed(unix: &UnixSocket) -> Vec<SocketIndex> {

@@ -3,8 +3,11 @@
 //! Kind: pure. The network is there by now. Addresses of IPv6 may not be ready for some moments, and others may be
 //! away: while it is bound, a socket may have any address (`IP_FREEBIND`).
 
+use super::connections::has_port;
 use crate::tasks::compile::Compiler;
-use crux_image::tasks::{InetSocket, ProcessIndex, SocketFamily, SocketIndex, SocketKind};
+use crux_image::tasks::{
+    InetSocket, ProcessIndex, SO_REUSEADDR, SOL_SOCKET, SocketFamily, SocketIndex, SocketKind,
+};
 use crux_script::{Call, arguments};
 
 const IPPROTO_IP: u16 = 0;
@@ -12,14 +15,31 @@ const IPPROTO_IPV6: u16 = 41;
 const IP_FREEBIND: u16 = 15;
 const IPV6_FREEBIND: u16 = 78;
 
+/// Whether connections are at the port of a socket that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    Own,
+    Shared,
+}
+
 impl Compiler<'_> {
-    pub(super) fn inet(&mut self, at: ProcessIndex, index: SocketIndex, inet: &InetSocket) {
+    pub(super) fn inet(
+        &mut self,
+        at: ProcessIndex,
+        index: SocketIndex,
+        inet: &InetSocket,
+        port: Port,
+    ) {
         let tasks = self.tasks;
         let socket = &tasks.sockets[index.at()];
         let fd = self.socket(at, socket);
         let number = self.numbers.socket(index);
         self.keep(at, fd, number);
         self.set_options(at, number, socket);
+        if port == Port::Shared && has_port(socket) {
+            let on = 1_u32.to_le_bytes();
+            self.set_value(at, number, (SOL_SOCKET, SO_REUSEADDR), on);
+        }
         if !inet.own.is_empty() {
             let freebind = match socket.family {
                 SocketFamily::Inet6 => (IPPROTO_IPV6, IPV6_FREEBIND),
@@ -39,7 +59,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn with_address(&mut self, at: ProcessIndex, call: libc::c_long, number: u32, address: &[u8]) {
+    pub(super) fn with_address(
+        &mut self,
+        at: ProcessIndex,
+        call: libc::c_long,
+        number: u32,
+        address: &[u8],
+    ) {
         let length = address.len();
         let bytes = self.bytes(address.to_vec());
         self.call(at, Call::new(call).with(arguments![number, bytes, length]));

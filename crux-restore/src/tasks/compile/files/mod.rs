@@ -4,6 +4,7 @@
 //! Kind: pure. One file a kind of file; this one knows who opens what, and when.
 
 mod components;
+mod connections;
 mod counters;
 mod directories;
 mod epoll;

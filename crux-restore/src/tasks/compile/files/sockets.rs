@@ -5,6 +5,7 @@
 //! are named by their numbers; what was set of them comes after that, for it may forbid it.
 
 use super::flags;
+use super::inet::Port;
 use crate::tasks::compile::{Compiler, users};
 use crux_image::tasks::{
     FileIndex, OpenTarget, Process, ProcessIndex, SO_ATTACH_FILTER, SO_RCVBUF, SO_SNDBUF,
@@ -35,13 +36,24 @@ impl Compiler<'_> {
                 .into_iter()
                 .partition(|index| matches!(tasks.sockets[index.at()].state, SocketState::Unix(_)));
             self.unix_sockets(at, process, &unix);
+            let connected =
+                |it: &SocketIndex| matches!(tasks.sockets[it.at()].state, SocketState::Tcp(_));
+            let port = match others.iter().any(connected) {
+                true => Port::Shared,
+                false => Port::Own,
+            };
+            self.connections(at, &others);
+            let all = others.clone();
             for index in others {
                 match &tasks.sockets[index.at()].state {
-                    SocketState::Unix(_) => {}
+                    SocketState::Unix(_) | SocketState::Tcp(_) => {}
                     SocketState::Netlink(netlink) => self.netlink_socket(at, index, netlink),
                     SocketState::Packet(packet) => self.packet_socket(at, index, packet),
-                    SocketState::Inet(inet) => self.inet(at, index, inet),
+                    SocketState::Inet(inet) => self.inet(at, index, inet, port),
                 }
+            }
+            if port == Port::Shared {
+                self.settle_ports(at, &all);
             }
         }
     }
@@ -82,7 +94,7 @@ impl Compiler<'_> {
         let number = self.numbers.socket(index);
         let socket = &tasks.sockets[index.at()];
         // Packets come from the moment on at which they are bound.
-        if !matches!(socket.state, SocketState::Packet(_) | SocketState::Inet(_)) {
+        if matches!(socket.state, SocketState::Unix(_) | SocketState::Netlink(_)) {
             self.set_options(at, number, socket);
         }
         let mut files = tasks.files.iter();
@@ -100,7 +112,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn set_option(&mut self, at: ProcessIndex, number: u32, option: &SocketOption) {
+    pub(super) fn set_option(&mut self, at: ProcessIndex, number: u32, option: &SocketOption) {
         let half = || {
             let value = option.value.first_chunk();
             value.map_or(0, |it| u32::from_le_bytes(*it) / 2)
@@ -132,15 +144,19 @@ impl Compiler<'_> {
 
     /// `SO_SNDBUF` or `SO_RCVBUF`: the kernel doubles it.
     pub(super) fn set_buffer(&mut self, at: ProcessIndex, number: u32, name: u16, half: u32) {
-        // KERNEL: that of the first user namespace is asked for.
-        let forced =
-            self.machine.capabilities & CAP_NET_ADMIN != 0 && users::born(self.tasks).is_none();
-        let name = match (forced, name) {
+        let name = match (self.forces_buffers(), name) {
             (true, SO_SNDBUF) => SO_SNDBUFFORCE,
             (true, _) => SO_RCVBUFFORCE,
             (false, name) => name,
         };
         self.set_value(at, number, (SOL_SOCKET, name), half.to_le_bytes());
+    }
+
+    /// Whether buffers may be beyond the limits of the machine.
+    ///
+    /// KERNEL: the capability of the first user namespace is asked for.
+    pub(super) fn forces_buffers(&self) -> bool {
+        self.machine.capabilities & CAP_NET_ADMIN != 0 && users::born(self.tasks).is_none()
     }
 
     pub(super) fn set_value(

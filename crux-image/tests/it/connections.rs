@@ -1,0 +1,85 @@
+//! Connections of TCP in records of tasks.
+//!
+//! Kind: pure.
+
+use super::{task_record, vivid};
+use crux_image::tasks::*;
+
+/// Both ends of a connection over the loopback device; the first has shut down sending.
+fn connected() -> Tasks {
+    let address = |port: u8| {
+        let mut bytes = vec![2, 0, 0, port, 127, 0, 0, 1];
+        bytes.resize(16, 0);
+        bytes
+    };
+    let end = |own: u8, peer: u8, other: u32| Socket {
+        family: SocketFamily::Inet,
+        kind: SocketKind::Stream,
+        protocol: 6,
+        net_namespace: Some(NetNsIndex(0)),
+        options: Vec::new(),
+        state: SocketState::Tcp(TcpConnection {
+            own: address(own),
+            peer: address(peer),
+            other: Some(SocketIndex(other)),
+            sends_no_more: other == 1,
+            receives_no_more: false,
+            queue: b"waits".to_vec(),
+        }),
+    };
+    Tasks {
+        net_namespaces: vec![NetNamespace {
+            user_namespace: None,
+            loopback_up: true,
+        }],
+        sockets: vec![end(80, 81, 1), end(81, 80, 0)],
+        ..task_record::record()
+    }
+}
+
+fn tcp(tasks: &mut Tasks, at: usize) -> &mut TcpConnection {
+    match &mut tasks.sockets[at].state {
+        SocketState::Tcp(tcp) => tcp,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+#[test]
+fn both_ends_or_one_that_was_left_are_a_connection() {
+    let mut tasks = connected();
+    tasks.check(&vivid::mounts()).unwrap();
+    tasks.sockets.truncate(1);
+    let left = tcp(&mut tasks, 0);
+    (left.other, left.sends_no_more) = (None, false);
+    tasks.check(&vivid::mounts()).unwrap();
+}
+
+#[test]
+fn ends_that_do_not_meet_are_no_connection() {
+    const PEER: &str = "the other end of a socket";
+    type Change = fn(&mut Tasks);
+    let cases: [(Change, &str); 10] = [
+        (|t| tcp(t, 0).other = Some(SocketIndex(0)), PEER),
+        (|t| tcp(t, 0).other = None, PEER),
+        (|t| tcp(t, 0).peer[3] = 9, PEER),
+        (|t| tcp(t, 1).sends_no_more = true, PEER),
+        (|t| t.sockets[0].net_namespace = None, PEER),
+        (
+            |t| t.sockets[1].state = SocketState::Inet(InetSocket::default()),
+            PEER,
+        ),
+        (|t| tcp(t, 0).other = Some(SocketIndex(7)), "names socket 7"),
+        (|t| tcp(t, 0).own.truncate(15), "an address of a socket"),
+        (|t| tcp(t, 0).own[3] = 0, "an address of a socket"),
+        (
+            |t| t.sockets[0].kind = SocketKind::Datagram,
+            "family, type and protocol",
+        ),
+    ];
+    for (at, (change, words)) in cases.into_iter().enumerate() {
+        let mut tasks = connected();
+        change(&mut tasks);
+        let said = tasks.check(&vivid::mounts()).expect_err(words).to_string();
+        assert!(said.contains(words), "case {at}: {said}");
+    }
+}
