@@ -14,9 +14,8 @@ const VAGUE: [&str; 6] = ["util", "utils", "common", "helpers", "helper", "misc"
 const LICENCES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
 
 /// Which of our packages a package may depend on.
-const DIRECTION: [(&str, &[&str]); 8] = [
+const DIRECTION: [(&str, &[&str]); 7] = [
     ("crux-image", &[]),
-    ("crux-lock", &[]),
     ("crux-mount", &["crux-image"]),
     ("crux-role", &["crux-image", "crux-mount"]),
     ("crux-script", &[]),
