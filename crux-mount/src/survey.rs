@@ -185,7 +185,8 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "Landlock",
         since: "5.13, 6.x for all of it",
-        used_for: "the encoder makes files beneath the image directory only, the planner opens none",
+        used_for: "the encoder makes files beneath the image directory only, the planner opens none, \
+                   the role for cgroups hierarchies only",
         without: "their filters alone: the encoder can only make new files",
         need: Need::Optional,
         calls: &[Call::all(
