@@ -26,9 +26,14 @@ fn main() -> anyhow::Result<()> {
         writer.write_mounts(&mounts)?;
         writer.finish(vivid::facts())?;
     }
-    let mut writer = ImageWriter::create(&Path::new(&dir).join("tasks"))?;
-    writer.write_mounts(&vivid::mounts())?;
-    writer.write_tasks(&task_record::second(), &vivid::mounts())?;
-    writer.finish(vivid::facts())?;
+    for (name, tasks) in [
+        ("tasks", task_record::second()),
+        ("connections", task_record::connected()),
+    ] {
+        let mut writer = ImageWriter::create(&Path::new(&dir).join(name))?;
+        writer.write_mounts(&vivid::mounts())?;
+        writer.write_tasks(&tasks, &vivid::mounts())?;
+        writer.finish(vivid::facts())?;
+    }
     Ok(())
 }

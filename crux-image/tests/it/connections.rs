@@ -5,38 +5,6 @@
 use super::{task_record, vivid};
 use crux_image::tasks::*;
 
-/// Both ends of a connection over the loopback device; the first has shut down sending.
-fn connected() -> Tasks {
-    let address = |port: u8| {
-        let mut bytes = vec![2, 0, 0, port, 127, 0, 0, 1];
-        bytes.resize(16, 0);
-        bytes
-    };
-    let end = |own: u8, peer: u8, other: u32| Socket {
-        family: SocketFamily::Inet,
-        kind: SocketKind::Stream,
-        protocol: 6,
-        net_namespace: Some(NetNsIndex(0)),
-        options: Vec::new(),
-        state: SocketState::Tcp(TcpConnection {
-            own: address(own),
-            peer: address(peer),
-            other: Some(SocketIndex(other)),
-            sends_no_more: other == 1,
-            receives_no_more: false,
-            queue: b"waits".to_vec(),
-        }),
-    };
-    Tasks {
-        net_namespaces: vec![NetNamespace {
-            user_namespace: None,
-            loopback_up: true,
-        }],
-        sockets: vec![end(80, 81, 1), end(81, 80, 0)],
-        ..task_record::record()
-    }
-}
-
 fn tcp(tasks: &mut Tasks, at: usize) -> &mut TcpConnection {
     match &mut tasks.sockets[at].state {
         SocketState::Tcp(tcp) => tcp,
@@ -46,7 +14,7 @@ fn tcp(tasks: &mut Tasks, at: usize) -> &mut TcpConnection {
 
 #[test]
 fn both_ends_or_one_that_was_left_are_a_connection() {
-    let mut tasks = connected();
+    let mut tasks = task_record::connected();
     tasks.check(&vivid::mounts()).unwrap();
     tasks.sockets.truncate(1);
     let left = tcp(&mut tasks, 0);
@@ -77,7 +45,7 @@ fn ends_that_do_not_meet_are_no_connection() {
         ),
     ];
     for (at, (change, words)) in cases.into_iter().enumerate() {
-        let mut tasks = connected();
+        let mut tasks = task_record::connected();
         change(&mut tasks);
         let said = tasks.check(&vivid::mounts()).expect_err(words).to_string();
         assert!(said.contains(words), "case {at}: {said}");

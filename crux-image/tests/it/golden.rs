@@ -52,3 +52,12 @@ fn version_2_of_tasks_is_read() {
     let (reader, mounts) = read("v2", "tasks-of-version-2");
     assert_eq!(reader.tasks(&mounts).unwrap(), Some(task_record::second()));
 }
+
+#[test]
+fn version_3_of_tasks_with_connections_is_read() {
+    let (reader, mounts) = read("v2", "tasks-of-version-3");
+    assert_eq!(
+        reader.tasks(&mounts).unwrap(),
+        Some(task_record::connected())
+    );
+}

@@ -248,3 +248,35 @@ pub(crate) fn second() -> Tasks {
     }
     tasks
 }
+
+/// Both ends of a connection over the loopback device; the first has shut down sending.
+pub(crate) fn connected() -> Tasks {
+    let address = |port: u8| {
+        let mut bytes = vec![2, 0, 0, port, 127, 0, 0, 1];
+        bytes.resize(16, 0);
+        bytes
+    };
+    let end = |own: u8, peer: u8, other: u32| Socket {
+        family: SocketFamily::Inet,
+        kind: SocketKind::Stream,
+        protocol: 6,
+        net_namespace: Some(NetNsIndex(0)),
+        options: Vec::new(),
+        state: SocketState::Tcp(TcpConnection {
+            own: address(own),
+            peer: address(peer),
+            other: Some(SocketIndex(other)),
+            sends_no_more: other == 1,
+            receives_no_more: false,
+            queue: b"waits".to_vec(),
+        }),
+    };
+    Tasks {
+        net_namespaces: vec![NetNamespace {
+            user_namespace: None,
+            loopback_up: true,
+        }],
+        sockets: vec![end(80, 81, 1), end(81, 80, 0)],
+        ..record()
+    }
+}
