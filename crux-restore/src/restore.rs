@@ -17,6 +17,7 @@ use crate::roles::message::{
 };
 use crate::roles::{builder, cgroups, forker, hierarchies, planner, spec, tracer};
 use crate::tasks::cgroups::CgroupRights;
+use crate::tasks::compile::Machine;
 use crate::tasks::machine;
 use crate::tasks::restore::{Crew, Holdings, Order};
 use crate::{capabilities, host, report, tasks};
@@ -46,7 +47,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let held = Held::take(options).or_exit(Exit::Lacking)?;
     let outer = privilege::prepare(options, &held)?;
-    let mut seen = seen(Some(Grounds::now()));
+    let mut seen = seen(options, Some(Grounds::now()));
     seen.machine.descriptors = held.facts();
     seen.machine.leaves = options.detach;
     seen.machine.own = outer;
@@ -199,7 +200,7 @@ fn become_subreaper() -> Result<(), Failure> {
 
 /// A plan takes no privilege to make.
 fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
-    let mut seen = seen(None);
+    let mut seen = seen(options, None);
     let held = Held::take(options).or_exit(Exit::Lacking)?;
     seen.machine.descriptors = held.facts();
     let mut planner = start_planner(options, patience, None, seen)?;
@@ -221,7 +222,7 @@ pub fn plan_alone(
 ) -> Result<Result<usize, Failure>, RoleError> {
     let prepared = host::open_table().and_then(|host| {
         let patience = options.time_limit.map_or(PATIENCE, Duration::from_secs);
-        start_planner(options, patience, None, seen(None)).map(|planner| (host, planner))
+        start_planner(options, patience, None, seen(options, None)).map(|planner| (host, planner))
     });
     let (host, mut planner) = match prepared {
         Ok(prepared) => prepared,
@@ -337,12 +338,13 @@ fn start(
     Role::start(spec, work).or_exit(Exit::Undone)
 }
 
-/// For the planner.
-fn seen(grounds: Option<Grounds>) -> planner::Before {
-    planner::Before {
-        machine: machine::observe(),
-        grounds,
-    }
+/// For the planner. Of the machine only tasks depend, and looking at all its processes takes time.
+fn seen(options: &Options, grounds: Option<Grounds>) -> planner::Before {
+    let machine = match options.mounts_only {
+        true => Machine::default(),
+        false => machine::observe(),
+    };
+    planner::Before { machine, grounds }
 }
 
 fn start_planner(
