@@ -39,10 +39,13 @@ const OF_DUMPS: [(&str, &[&str]); 1] = [("PAGEMAP_SCAN", &["tasks"])];
 
 /// Tests of what there is no other way to, in a part of their names: without these calls the
 /// map of an id-mapped mount is told by nobody, and that is an obstacle.
-const NEED: [(&str, &str); 5] = [
+const NEED: [(&str, &str); 6] = [
     ("statmount", "root_idmapped_"),
     ("listmount", "root_idmapped_"),
     ("NS_GET_MNTNS_ID", "root_idmapped_"),
+    // KERNEL: whether a namespace can be bound is told by its id alone where ids come from a range for each CPU
+    // (6.18); a kernel without the call counts in one sequence, which no filter can bring back.
+    ("NS_GET_MNTNS_ID", "root_pin_"),
     // KERNEL: who is under a filter himself may not read those of others (PTRACE_SECCOMP_GET_FILTER).
     ("PAGEMAP_SCAN", "root_restored_tasks_look_as_they_did"),
     ("PAGEMAP_SCAN", "root_seccomp_filters"),
