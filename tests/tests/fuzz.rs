@@ -172,7 +172,10 @@ fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
             .iter()
             .map(|it| whole_image(it))
             .collect::<Result<_>>()?,
-        "tasks" => vec![codec::encode(&task_record::second())],
+        "tasks" => vec![
+            codec::encode(&task_record::second()),
+            codec::encode(&task_record::connected()),
+        ],
         "compiler" => vec![codec::encode(&restorable())],
         _ => vec![Vec::new(), vec![0; 200]],
     })
