@@ -36,7 +36,7 @@ pub use compare::{differences, differences_of_all};
 pub use container::{Container, Enter, Program, Site, Spec};
 pub use detached::Detached;
 pub use lab::{Lab, Rights, Setup, Sharing};
-pub use lxc::Lxc;
+pub use lxc::{Lxc, busybox_is_up, child_on};
 pub use patience::patience;
 pub use probe::{Reach, reach, reach_all};
 pub use programs::{Output, Programs, Running, children};

@@ -8,7 +8,7 @@ use crate::cgroups::{CGROUP_ROOT, remove_all};
 use crate::debian;
 use crate::lab::Lab;
 use crate::mounting;
-use crate::programs::{Output, Running};
+use crate::programs::{Output, Running, children};
 use crate::sys::keep_to_streams;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -135,6 +135,27 @@ impl Lxc {
     fn tool(&self, program: &str, arguments: &[&str]) -> Result<Output> {
         self.running(program, arguments)?.finish()
     }
+}
+
+/// Whether everything runs that a container of the busybox template runs, its first process being `pid`.
+pub fn busybox_is_up(pid: u32) -> bool {
+    let named = |name: &str| {
+        let is = |child: u32| fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        children(pid)
+            .into_iter()
+            .any(|child| is(child).trim_end() == name)
+    };
+    let reads = |terminal: &str| child_on(pid, terminal).is_some();
+    named("syslogd") && named("getty") && reads("/dev/console") && reads("/dev/tty1")
+}
+
+/// The child that has this open as its input.
+pub fn child_on(pid: u32, input: &str) -> Option<u32> {
+    let on = |child: &u32| {
+        let link = fs::read_link(format!("/proc/{child}/fd/0"));
+        link.is_ok_and(|link| link == Path::new(input))
+    };
+    children(pid).into_iter().find(on)
 }
 
 impl Drop for Lxc {

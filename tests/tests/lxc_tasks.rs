@@ -3,7 +3,10 @@
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crux_mount::sys::bpf_attached;
-use crux_tests::{CGROUP_ROOT, Detached, Lab, Lxc, Running, Setup, Table, patience};
+use crux_tests::{
+    CGROUP_ROOT, Detached, Lab, Lxc, Running, Setup, Table, busybox_is_up, child_on, children,
+    patience,
+};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -26,7 +29,6 @@ fn until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
 /// A process as `/proc/PID/stat` has it.
 #[derive(Debug)]
 struct Seen {
-    name: String,
     session: u32,
     terminal: u32,
     foreground: u32,
@@ -34,49 +36,25 @@ struct Seen {
 
 fn seen(pid: u32) -> Result<Seen> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (name, rest) = stat.rsplit_once(") ").context("a stat")?;
+    let (_, rest) = stat.rsplit_once(") ").context("a stat")?;
     let words: Vec<_> = rest.split(' ').collect();
     let number = |at: usize| words[at].parse().unwrap_or(0);
     Ok(Seen {
-        name: name.split_once('(').map_or("", |it| it.1).to_owned(),
         session: number(3),
         terminal: number(4),
         foreground: number(5),
     })
 }
 
-fn children(pid: u32) -> Result<Vec<u32>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    Ok(text.split_whitespace().flat_map(str::parse).collect())
-}
-
-/// The child that has this open as its input.
-fn child_on(pid: u32, input: &str) -> Result<Option<u32>> {
-    let on = |child: &u32| {
-        let link = fs::read_link(format!("/proc/{child}/fd/0"));
-        link.is_ok_and(|link| link == Path::new(input))
-    };
-    Ok(children(pid)?.into_iter().find(on))
-}
-
-fn named(pid: u32, name: &str) -> Result<bool> {
-    let names = children(pid)?
-        .into_iter()
-        .map(|child| seen(child).map(|it| it.name));
-    Ok(names.flatten().any(|known| known == name))
-}
-
-/// What the stock container runs.
-fn is_up(pid: u32) -> Result<bool> {
-    let has = |input: &str| child_on(pid, input).map(|it| it.is_some());
-    Ok(named(pid, "syslogd")? && named(pid, "getty")? && has("/dev/console")? && has("/dev/tty1")?)
-}
-
 /// getty and the shell have terminals that control their sessions, and are in the foreground.
 fn has_its_terminals(pid: u32) -> Result<()> {
-    ensure!(is_up(pid)?, "somebody is missing: {:?}", children(pid)?);
+    ensure!(
+        busybox_is_up(pid),
+        "somebody is missing: {:?}",
+        children(pid)
+    );
     for input in ["/dev/tty1", "/dev/console"] {
-        let child = child_on(pid, input)?.context("a child")?;
+        let child = child_on(pid, input).context("a child")?;
         let it = seen(child)?;
         ensure!(it.terminal != 0, "{input}: {it:?}");
         ensure!(
@@ -205,7 +183,7 @@ fn root_busybox_by_lxc_lives_on_with_its_processes() {
         set_child_subreaper(Some(getpid()))?;
         let container = Lxc::busybox(lab)?;
         let host = Table::own()?;
-        until("the container is up", || is_up(container.pid))?;
+        until("the container is up", || Ok(busybox_is_up(container.pid)))?;
         lives_on(lab, container, &host, Restored::works)
     });
 }

@@ -15,7 +15,7 @@ const LIMIT: u64 = 1 << 20;
 
 /// Reads a file of `/proc/PID`.
 pub(super) fn read(process: impl AsFd, name: &'static str) -> Result<Vec<u8>, SysError> {
-    all(sys::open_process_file(process.as_fd(), name)?, || {
+    whole(sys::open_process_file(process.as_fd(), name)?, || {
         name.to_owned()
     })
 }
@@ -30,10 +30,11 @@ pub(super) fn read_of_thread(
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = openat(process, &path, flags, Mode::empty())
         .map_err(|errno| SysError::new(format!("openat({path:?})"), errno))?;
-    all(File::from(file), || path.clone())
+    whole(File::from(file), || path.clone())
 }
 
-fn all(file: File, name: impl Fn() -> String) -> Result<Vec<u8>, SysError> {
+/// Reads all of such a file.
+pub(super) fn whole(file: File, name: impl Fn() -> String) -> Result<Vec<u8>, SysError> {
     // Most are shorter: one read for all, and one for the end.
     let mut bytes = Vec::with_capacity(4096);
     file.take(LIMIT).read_to_end(&mut bytes).map_err(|error| {

@@ -108,6 +108,18 @@ impl fmt::Display for Row {
     }
 }
 
+/// From a thousand to ten thousand of something.
+const GROWTH: f64 = 12.0;
+
+/// How the time of `what` has grown from one row to another; none if either is missing.
+pub(super) fn growth(rows: &[Row], what: &str, small: &str, large: &str) -> Option<Row> {
+    let find = |name: &str| rows.iter().find(|row| row.name == name);
+    let (small, large) = (find(small)?, find(large)?);
+    let target = Target::Times(GROWTH, 0.0);
+    let name = format!("{what}: 10,000 against 1,000");
+    Some(Row::seconds(name, large.crux, small.crux, target))
+}
+
 /// Measures two things in turn, so that whatever else the machine does meanwhile
 /// befalls both: the medians of both, after one run of each that does not count.
 pub(super) fn in_turn(

@@ -3,6 +3,7 @@
 //!
 //! Kind: shell. Release builds, medians of several runs.
 
+mod containers;
 mod contents;
 mod measure;
 mod mounts;
@@ -49,6 +50,8 @@ enum What {
         #[arg(long, default_value_t = 1024)]
         mib: usize,
     },
+    /// The containers of LXC that docs/lxc.md is about
+    Containers,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -64,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         What::Mounts => mounts::run(&programs, options.runs)?,
         What::Contents { mib, files } => contents::run(&programs, options.runs, mib, files)?,
         What::Tasks { mib } => tasks::run(&programs, options.runs, mib)?,
+        What::Containers => containers::run(&programs, options.runs)?,
     };
     match options.json {
         true => println!("{}", serde_json::to_string_pretty(&rows)?),

@@ -2,7 +2,7 @@
 //!
 //! Kind: effect.
 
-use super::measure::{Row, Target, in_turn};
+use super::measure::{Row, Target, growth, in_turn};
 use super::one_process;
 use anyhow::{Context as _, Result, ensure};
 use crux_tests::blueprint::many;
@@ -17,8 +17,6 @@ const AUTO: [&str; 2] = ["--external", "auto"];
 const TARGET: Target = Target::Times(3.0, 0.005);
 /// Of a restore, against the same work in one process.
 const ROLES: Target = Target::Times(1.0, 0.005);
-/// From 1,000 to 10,000 mounts.
-const GROWTH: f64 = 12.0;
 const MEBIBYTES: f64 = 16.0;
 
 pub(super) fn run(programs: &Programs, runs: u32) -> Result<Vec<Row>> {
@@ -31,21 +29,12 @@ pub(super) fn run(programs: &Programs, runs: u32) -> Result<Vec<Row>> {
         let answer = answer.with_context(|| format!("with {count} mounts"))?;
         rows.extend(serde_json::from_slice::<Vec<Row>>(&answer)?);
     }
-    let growths = ["dump", "restore"].map(|what| growth(&rows, what));
+    let growths = ["dump", "restore"].map(|what| {
+        let [small, large] = [1_000, 10_000].map(|count| name(what, count));
+        growth(&rows, what, &small, &large)
+    });
     rows.extend(growths.into_iter().flatten());
     Ok(rows)
-}
-
-fn growth(rows: &[Row], what: &str) -> Option<Row> {
-    let find = |count: usize| rows.iter().find(|row| row.name == name(what, count));
-    let (small, large) = (find(1_000)?, find(10_000)?);
-    let target = Target::Times(GROWTH, 0.0);
-    Some(Row::seconds(
-        format!("{what}: 10,000 against 1,000"),
-        large.crux,
-        small.crux,
-        target,
-    ))
 }
 
 fn name(what: &str, count: usize) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Kind: effect.
 
-use super::measure::{Row, Target, in_turn, median};
+use super::measure::{Row, Target, growth, in_turn, median};
 use anyhow::{Context as _, Result, ensure};
 use crux_tests::{Lab, Programs, Setup, in_child, workload};
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ struct Case {
     frozen: Target,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 6] = [
     Case {
         name: "1 process",
         words: ["processes-of-crowd", "1"],
@@ -51,7 +51,24 @@ const CASES: [Case; 4] = [
         stopping: Target::None,
         frozen: Target::None,
     },
+    Case {
+        name: FILES,
+        words: ["files-of-crowd", "1000"],
+        seconds: 0.100,
+        stopping: Target::None,
+        frozen: Target::None,
+    },
+    Case {
+        name: MANY_FILES,
+        words: ["files-of-crowd", "10000"],
+        seconds: 0.100,
+        stopping: Target::None,
+        frozen: Target::None,
+    },
 ];
+
+const FILES: &str = "1,000 open files";
+const MANY_FILES: &str = "10,000 open files";
 
 /// Of writing the memory, and of reading it into new memory.
 const MEMORY: Target = Target::Times(1.3, 0.0);
@@ -64,6 +81,11 @@ pub(super) fn run(programs: &Programs, runs: u32, mib: usize) -> Result<Vec<Row>
         let measured = in_lab(programs, |lab| measure(lab, case, runs));
         rows.extend(measured.with_context(|| format!("with {}", case.name))?);
     }
+    let growths = ["dump", "restore"].map(|what| {
+        let name = |case| format!("{what} of {case}");
+        growth(&rows, what, &name(FILES), &name(MANY_FILES))
+    });
+    rows.extend(growths.into_iter().flatten());
     rows.extend(in_lab(programs, |lab| memory(lab, runs, mib)).context("with much memory")?);
     rows.push(roles(programs, runs)?);
     Ok(rows)
@@ -102,10 +124,31 @@ fn measure(lab: &Lab, case: &Case, runs: u32) -> Result<Vec<Row>> {
 }
 
 /// A dump that ends the tasks.
-struct Dumped {
-    seconds: f64,
+pub(super) struct Dumped {
+    pub(super) seconds: f64,
     stopping: f64,
-    frozen: f64,
+    pub(super) frozen: f64,
+}
+
+impl Dumped {
+    pub(super) fn by(lab: &Lab, pid: u32, images: &Path) -> Result<Self> {
+        let start = Instant::now();
+        let output = lab
+            .programs
+            .dump_tasks(pid, images, &["--external", "auto"])?;
+        let seconds = start.elapsed().as_secs_f64();
+        let said = output.success("crux-dump")?.stderr;
+        let time = |before: &str| {
+            let rest = said.split_once(before)?.1;
+            let milliseconds: f64 = rest.split_once(" ms")?.0.parse().ok()?;
+            Some(milliseconds / 1000.0)
+        };
+        Ok(Self {
+            seconds,
+            stopping: time("stopped within ").context("it says how long it took to stop them")?,
+            frozen: time("frozen for ").context("it says for how long they were frozen")?,
+        })
+    }
 }
 
 fn dump(lab: &Lab, words: &[&str]) -> Result<Dumped> {
@@ -114,19 +157,7 @@ fn dump(lab: &Lab, words: &[&str]) -> Result<Dumped> {
         fs::remove_dir_all(&images)?;
     }
     let container = workload::start_with(lab, words)?;
-    let start = Instant::now();
-    let output = workload::dump(lab, &container, &[])?;
-    let seconds = start.elapsed().as_secs_f64();
-    let time = |before: &str| {
-        let rest = output.stderr.split_once(before)?.1;
-        let milliseconds: f64 = rest.split_once(" ms")?.0.parse().ok()?;
-        Some(milliseconds / 1000.0)
-    };
-    Ok(Dumped {
-        seconds,
-        stopping: time("stopped within ").context("it says how long it took to stop them")?,
-        frozen: time("frozen for ").context("it says for how long they were frozen")?,
-    })
+    Dumped::by(lab, container.pid.as_raw().unsigned_abs(), &images)
 }
 
 fn restore(lab: &Lab) -> Result<f64> {

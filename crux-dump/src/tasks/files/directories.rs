@@ -3,13 +3,12 @@
 //! Kind: effect.
 
 use crate::tasks::removed::{DELETED, Home, home, is_removed};
-use crate::tasks::{Part, Places, Target, TaskCause, TaskObstacle};
+use crate::tasks::{Part, Places, Target, TaskCause, TaskObstacle, proc_text};
 use crux_image::tasks::Location;
 use crux_mount::sys::{self, SysError};
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::AsFd as _;
 
 /// Where a magic link of `/proc/PID` (`root`, `cwd`) leads; none where that is an obstacle.
@@ -71,15 +70,7 @@ pub(super) fn removed_working(
 
 /// `Umask` of `/proc/PID/status`.
 pub(super) fn umask(target: &Target) -> Result<u32, SysError> {
-    let mut text = Vec::new();
-    let file = sys::open_process_file(target.directory.as_fd(), "status")?;
-    let read = file.take(64 << 10).read_to_end(&mut text);
-    read.map_err(|error| {
-        SysError::new(
-            "read(\"status\")",
-            Errno::from_io_error(&error).unwrap_or(Errno::IO),
-        )
-    })?;
+    let text = proc_text::read(&target.directory, "status")?;
     let line = text
         .split(|&b| b == b'\n')
         .find_map(|line| line.strip_prefix(b"Umask:"));

@@ -4,13 +4,13 @@
 
 use super::fdinfo::FdInfo;
 use crate::tasks::Target;
+use crate::tasks::proc_text::whole;
 use crux_image::mounts::FileKind;
 use crux_image::tasks::{FileAccess, PipeEnd};
 use crux_mount::sys::{self, SysError};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 /// A descriptor as /proc shows it.
@@ -54,9 +54,9 @@ pub(super) fn see((links, infos): (&OwnedFd, &OwnedFd), number: u32) -> Result<S
     let failed = |call: &'static str| move |errno| SysError::new(call, errno);
     let (name, flags) = (number.to_string(), OFlags::RDONLY | OFlags::CLOEXEC);
     let info = openat(infos, &name, flags, Mode::empty());
-    let mut text = Vec::new();
-    let read = File::from(info.map_err(failed("openat(\"fdinfo\")"))?).read_to_end(&mut text);
-    let info = read.ok().and_then(|_| FdInfo::parse(&text));
+    let info = info.map_err(failed("openat(\"fdinfo\")"))?;
+    let text = whole(info.into(), || "fdinfo".to_owned())?;
+    let info = FdInfo::parse(&text);
     let path = readlinkat(links, &name, Vec::new()).map_err(failed("readlinkat(\"fd\")"))?;
     Ok(Seen {
         number,
@@ -94,15 +94,10 @@ pub(super) fn identity(seen: &Seen) -> ((u32, u32), u64) {
 /// `/proc/PID/fdinfo/N`, as it is now.
 pub(super) fn read_info(target: &Target, number: u32) -> Result<Vec<u8>, SysError> {
     let name = format!("fdinfo/{number}");
-    let mut text = Vec::new();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let opened = openat(target.directory.as_fd(), &name, flags, Mode::empty());
     let opened = opened.map_err(|errno| SysError::new(format!("openat({name:?})"), errno))?;
-    File::from(opened).read_to_end(&mut text).map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        SysError::new(format!("read({name:?})"), errno)
-    })?;
-    Ok(text)
+    whole(opened.into(), || name.clone())
 }
 
 pub(super) fn open(target: &Target, seen: &Seen) -> Result<File, SysError> {

@@ -2,24 +2,14 @@
 //!
 //! Kind: effect.
 
-use crate::tasks::Target;
+use crate::tasks::{Target, proc_text};
 use crux_image::tasks::MemoryLayout;
-use crux_mount::sys::{self, SysError};
+use crux_mount::sys::SysError;
 use rustix::io::Errno;
-use std::io::Read as _;
-use std::os::fd::AsFd as _;
 
 /// Reads `/proc/PID/stat`. The end of the heap is in no file of /proc: `brk` is what brk(2) said.
 pub(super) fn layout(target: &Target, brk: u64) -> Result<MemoryLayout, SysError> {
-    let mut text = Vec::new();
-    let file = sys::open_process_file(target.directory.as_fd(), "stat")?;
-    let read = file.take(4096).read_to_end(&mut text);
-    read.map_err(|error| {
-        SysError::new(
-            "read(\"stat\")",
-            Errno::from_io_error(&error).unwrap_or(Errno::IO),
-        )
-    })?;
+    let text = proc_text::read(&target.directory, "stat")?;
     parse(&text, brk).ok_or_else(|| SysError::new("read(\"stat\")", Errno::SRCH))
 }
 

@@ -88,7 +88,7 @@ impl Lineage {
     }
 
     /// A process, its maker, and so on.
-    fn line(&self, from: ProcessIndex) -> impl Iterator<Item = ProcessIndex> {
+    pub(super) fn line(&self, from: ProcessIndex) -> impl Iterator<Item = ProcessIndex> {
         let line = std::iter::successors(Some(from), |it| self.maker(*it));
         line.take(self.makers.len())
     }

@@ -49,7 +49,7 @@ use crux_image::tasks::{
     CgroupMembership, Clocks, Process, ProcessIndex, ProcessState, Tasks, TerminalIndex,
 };
 use crux_script::{Arena, Block, BlockId, Call, LineId, ScriptId};
-use files::Openers;
+use files::{Homes, Openers};
 use lineage::Lineage;
 use namespaces::Kind;
 use numbers::Numbers;
@@ -140,6 +140,7 @@ struct Compiler<'a> {
     numbers: Numbers,
     lineage: Lineage,
     openers: Openers,
+    homes: Homes,
     arena: Arena,
     scripts: Vec<ScriptId>,
     threads: Vec<PlannedThread>,
@@ -155,8 +156,10 @@ impl<'a> Compiler<'a> {
         let processes = tasks.processes.iter();
         let scripts = processes.map(|process| arena.script(name(process)));
         let scripts = scripts.collect();
-        let numbers = Numbers::new(tasks, mounts, &machine.given);
         let lineage = Lineage::new(tasks);
+        let openers = Openers::new(tasks, &lineage);
+        let homes = Homes::new(tasks, &openers);
+        let numbers = Numbers::new(tasks, mounts, &machine.given, &homes);
         for (number, name) in numbers.names() {
             arena.name_descriptor(number as i32, name);
         }
@@ -166,7 +169,8 @@ impl<'a> Compiler<'a> {
             machine,
             places: Places::new(mounts),
             numbers,
-            openers: Openers::new(tasks, &lineage),
+            openers,
+            homes,
             lineage,
             arena,
             scripts,

@@ -3,6 +3,7 @@
 //!
 //! Kind: pure.
 
+use super::files::Homes;
 use super::namespaces::Kind;
 use super::network::has_outer_ends;
 use super::ranges::Ranges;
@@ -66,6 +67,7 @@ impl Numbers {
         tasks: &Tasks,
         mounts: &Mounts,
         given: &BTreeMap<TerminalIndex, String>,
+        homes: &Homes,
     ) -> Self {
         let tables = tasks.descriptor_tables.iter();
         let last = tables.filter_map(|table| table.descriptors.last());
@@ -84,8 +86,8 @@ impl Numbers {
         let (mut externals, mut programs) = (Vec::new(), Vec::new());
         let mut files = Vec::with_capacity(tasks.files.len());
         let mut open = HashMap::new();
-        for file in &tasks.files {
-            let number = take();
+        for (at, file) in tasks.files.iter().enumerate() {
+            let number = homes.of(at.into()).unwrap_or_else(&mut take);
             if let OpenTarget::Socket(socket) = file.target {
                 open.insert(socket.at(), number);
             }

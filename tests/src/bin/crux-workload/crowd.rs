@@ -4,8 +4,11 @@
 
 use super::{Verify, same, sys};
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -41,6 +44,38 @@ pub(crate) fn threads() -> Verify {
     Box::new(move || {
         let threads = same("threads", count(), amount());
         threads.into_iter().collect()
+    })
+}
+
+/// So many open files, each at an offset of its own. What is open are a hundred names, as what they hold is not to count.
+pub(crate) fn files() -> Verify {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    let open = |at: usize| {
+        let name = format!("/tmp/file-{}", at % 100);
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(name)?;
+        file.seek(SeekFrom::Start(at as u64))?;
+        Ok(file)
+    };
+    let files: std::io::Result<Vec<File>> = (0..amount()).map(open).collect();
+    Box::new(move || match &files {
+        Err(error) => vec![format!("as many files as asked for: {error}")],
+        Ok(files) => {
+            let files = files.iter().enumerate();
+            let kept = |(at, file): &(usize, &File)| {
+                let mut file = *file;
+                file.stream_position()
+                    .is_ok_and(|position| position == *at as u64)
+            };
+            let lost = files.filter(|it| !kept(it)).count();
+            same("files that are elsewhere", lost, 0)
+                .into_iter()
+                .collect()
+        }
     })
 }
 

@@ -215,6 +215,14 @@ pub(crate) fn many() -> Verify {
     let raised =
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, wanted, wanted);
     raised.expect("setrlimit");
+    // It is restored by a process that has them.
+    let child = sys::child(|| {
+        loop {
+            nix::unistd::pause();
+        }
+    });
+    let its = move || std::fs::read_dir(format!("/proc/{child}/fd")).map_or(0, Iterator::count);
+    let before = its();
     std::fs::write("/tmp/many", [b'x'; MANY]).expect("write");
     let mut files: Vec<File> = (0..MANY)
         .map(|_| File::open("/tmp/many").expect("open"))
@@ -229,7 +237,8 @@ pub(crate) fn many() -> Verify {
             let found = file.stream_position().unwrap_or(u64::MAX);
             same("position", found, at as u64)
         });
-        bad.take(3).collect()
+        let copies = same("descriptors of a child", its(), before);
+        bad.take(3).chain(copies).collect()
     })
 }
 

@@ -119,6 +119,7 @@ const SCENARIOS: &[Scenario] = &[
     ("processes-of-crowd", crowd::processes),
     ("threads-of-crowd", crowd::threads),
     ("memory-of-crowd", crowd::memory),
+    ("files-of-crowd", crowd::files),
 ];
 
 fn main() {

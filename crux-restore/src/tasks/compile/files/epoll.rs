@@ -1,7 +1,7 @@
 //! epoll: made empty with the other files, its targets registered when all of them are there.
 //!
 //! Kind: pure. A target is registered by who opened it, under the number that it was registered with
-//! before, which is free until descriptors come to their numbers. An epoll keeps file and number, not the
+//! before, which is free until descriptors come to their numbers, or its own. An epoll keeps file and number, not the
 //! descriptor: closing that takes nothing away.
 
 use crate::tasks::compile::Compiler;
@@ -55,12 +55,17 @@ impl Compiler<'_> {
         let (file, number) = (self.numbers.file(target.file), target.number);
         let event = [&events.to_le_bytes()[..], &target.data.to_le_bytes()].concat();
         let event = self.bytes(event);
-        let dup = Call::new(libc::SYS_dup3).with(arguments![file, number, libc::O_CLOEXEC]);
-        self.call(at, dup);
+        let copied = file != number;
+        if copied {
+            let dup = Call::new(libc::SYS_dup3).with(arguments![file, number, libc::O_CLOEXEC]);
+            self.call(at, dup);
+        }
         let operation = libc::EPOLL_CTL_ADD;
         let call = Call::new(libc::SYS_epoll_ctl).with(arguments![epoll, operation, number, event]);
         self.call(at, call);
-        self.call(at, Call::new(libc::SYS_close).with(arguments![number]));
+        if copied {
+            self.call(at, Call::new(libc::SYS_close).with(arguments![number]));
+        }
     }
 
     /// Who is reported once is disarmed. Nothing else is there that could be.

@@ -9,6 +9,7 @@ mod counters;
 mod directories;
 mod epoll;
 mod fifos;
+mod homes;
 mod inet;
 mod late;
 mod memory;
@@ -23,6 +24,7 @@ mod terminals;
 mod unix;
 mod unlinked;
 
+pub(super) use homes::Homes;
 pub(super) use openers::Openers;
 
 use super::Compiler;
@@ -99,12 +101,22 @@ impl Compiler<'_> {
         }
         self.register(at, process);
         self.timer_files(at);
-        for descriptor in &tasks.descriptor_tables[index.at()].descriptors {
+        let table = &tasks.descriptor_tables[index.at()];
+        self.close_copies(at, table);
+        for descriptor in &table.descriptors {
+            let from = self.numbers.file(descriptor.file);
+            if from == descriptor.number {
+                // It was opened with `O_CLOEXEC`.
+                if !descriptor.close_on_exec {
+                    let set = arguments![from, libc::F_SETFD, 0_u32];
+                    self.call(at, Call::new(libc::SYS_fcntl).with(set));
+                }
+                continue;
+            }
             let flags = match descriptor.close_on_exec {
                 true => libc::O_CLOEXEC,
                 false => 0,
             };
-            let from = self.numbers.file(descriptor.file);
             let call = Call::new(libc::SYS_dup3).with(arguments![from, descriptor.number, flags]);
             self.call(at, call.exactly(descriptor.number.into()));
         }
