@@ -12,20 +12,20 @@ use crate::inward::Outer;
 use crate::privilege;
 use crate::roles::builder::Handed;
 use crate::roles::message::{
-    Answer, Done, FACTS, Image, Placing, Planned, Release, Restored, SMALL, TASK, Then, Verified,
-    bound, printable,
+    Answer, Begun, Done, FACTS, Image, Placing, Planned, RECORD, Release, Restored, SMALL, Then,
+    Verified, bound, printable,
 };
 use crate::roles::{builder, cgroups, forker, hierarchies, planner, spec, tracer};
 use crate::tasks::cgroups::CgroupRights;
 use crate::tasks::compile::Machine;
 use crate::tasks::machine;
-use crate::tasks::restore::{Crew, Holdings, Order};
+use crate::tasks::restore::{Crew, Holdings};
 use crate::{capabilities, host, report, tasks};
 use crux_image::directory::Members;
 use crux_image::member::MemberKind;
 use crux_image::tasks::CgroupMembership;
 use crux_role::{Bounding, Channel, ChannelError, Grounds, Report, Role, RoleError, Spec};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -99,18 +99,19 @@ fn shut() -> Result<(), Failure> {
 
 fn mounts_only(options: &Options, mut roles: Roles) -> Result<ExitCode, Failure> {
     shut()?;
-    let task = roles.plan()?;
-    let (built, done) = roles.build(task, None)?;
+    roles.plan()?;
+    agreed(&mut roles.planner)?;
+    let (built, done) = roles.build(&Begun::default(), &[])?;
     let Roles {
         mut planner,
-        builder,
+        mut builder,
         forker,
     } = roles;
     // It has nothing left to do but to let go of the yard.
-    builder.end();
+    builder.stop();
     let verified = verify(&mut planner, &built, done)?;
-    planner.end();
-    finish(options, forker, verified, &built)
+    planner.stop();
+    finish(options, forker, verified, &built, [builder, planner])
 }
 
 /// What this process and this kernel have for any restore.
@@ -135,20 +136,22 @@ fn with_tasks(
     holdings: Holdings,
 ) -> Result<ExitCode, Failure> {
     shut()?;
-    let task = roles.plan()?;
+    roles.plan()?;
     let mut order = tasks::restore::order(&mut roles.planner)?;
+    agreed(&mut roles.planner)?;
     // Before anything is made.
     consoles.open(options, order.kept())?;
     tasks::restore::begin(&mut roles.forker, &mut order)?;
     order.make_cgroups(cgroups)?;
-    let (built, done) = roles.build(task, Some(&order))?;
+    let (built, done) = roles.build(&order.begun, &order.along)?;
     let Roles {
         mut planner,
-        builder,
+        mut builder,
         forker,
     } = roles;
-    builder.end();
+    builder.stop();
     let verified = verify(&mut planner, &built, done)?;
+    drop(builder);
     let crew = Crew {
         cgroups,
         planner,
@@ -209,7 +212,7 @@ fn dry_run(options: &Options, patience: Duration) -> Result<ExitCode, Failure> {
     send_image(&mut planner, None, members.files())?;
     match planned(&mut planner)? {
         Planned::Shown(text) => report::say(&printable(&text))?,
-        Planned::Task => return Err(out_of_turn("planner")),
+        Planned::Record => return Err(out_of_turn("planner")),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -232,12 +235,24 @@ pub fn plan_alone(
     if let Err(failure) = send_image(&mut planner, Some(host.as_fd()), members.files()) {
         return Ok(Err(failure));
     }
-    let (answer, _) = planner.receive::<Answer<Planned>>(bound(TASK, 0))?;
-    Ok(match answer {
-        Err(refusal) => Err(refusal.into()),
-        Ok(Planned::Shown(text)) => Ok(text.len()),
-        Ok(Planned::Task) => Ok(planner.receive_bytes(bound(TASK, 0))?.len()),
-    })
+    let (answer, _) = planner.receive::<Answer<Planned>>(bound(RECORD, 0))?;
+    match answer {
+        Err(refusal) => return Ok(Err(refusal.into())),
+        Ok(Planned::Shown(text)) => return Ok(Ok(text.len())),
+        Ok(Planned::Record) => {}
+    }
+    planner.receive_bytes(bound(RECORD, 0))?;
+    let (answer, _) = planner.receive::<Answer<()>>(bound(SMALL, 0))?;
+    if let Err(refusal) = answer {
+        return Ok(Err(refusal.into()));
+    }
+    let steps = planner.receive_bytes(bound(RECORD, 0))?.len();
+    if !options.mounts_only {
+        planner.receive_bytes(bound(SMALL, 0))?;
+        planner.receive_bytes(bound(RECORD, 0))?;
+    }
+    let (answer, _) = planner.receive::<Answer<()>>(bound(SMALL, 0))?;
+    Ok(answer.map(|()| steps).map_err(Failure::from))
 }
 
 struct Roles {
@@ -304,25 +319,22 @@ impl Roles {
         })
     }
 
-    /// The task of the builder, as it is.
-    fn plan(&mut self) -> Result<Vec<u8>, Failure> {
-        match planned(&mut self.planner)? {
-            Planned::Task => {}
+    /// From the image to a plan, which is on its way to the builder then.
+    fn plan(&mut self) -> Result<(), Failure> {
+        let (planner, builder) = (&mut self.planner, &mut self.builder);
+        match planned(planner)? {
+            Planned::Record => {}
             Planned::Shown(_) => return Err(out_of_turn("planner")),
         }
-        let task = self.planner.receive_bytes(bound(TASK, 0));
-        task.or_exit(Exit::Undone)
+        planner.carry(builder, RECORD).or_exit(Exit::Undone)?;
+        agreed(planner)?;
+        planner.carry(builder, RECORD).or_exit(Exit::Undone)
     }
 
     /// From the plan to what was built.
-    fn build(&mut self, task: Vec<u8>, order: Option<&Order>) -> Result<(Handed, Done), Failure> {
-        self.builder.send_bytes(&task).or_exit(Exit::Undone)?;
-        if let Some(order) = order {
-            let along: Vec<_> = order.along.iter().map(|fd| fd.as_fd()).collect();
-            self.builder
-                .send(&order.begun, &along)
-                .or_exit(Exit::Undone)?;
-        }
+    fn build(&mut self, begun: &Begun, along: &[OwnedFd]) -> Result<(Handed, Done), Failure> {
+        let along: Vec<_> = along.iter().map(|fd| fd.as_fd()).collect();
+        self.builder.send(begun, &along).or_exit(Exit::Undone)?;
         let answer = self.builder.receive::<Answer<Done>>(bound(FACTS, BUILT));
         let (done, descriptors) = answer.or_exit(Exit::Undone)?;
         let done = done.map_err(Failure::from)?;
@@ -377,9 +389,16 @@ fn send_image<'a>(
 }
 
 fn planned(planner: &mut Role) -> Result<Planned, Failure> {
-    let answer = planner.receive::<Answer<Planned>>(bound(TASK, 0));
+    let answer = planner.receive::<Answer<Planned>>(bound(RECORD, 0));
     let (planned, _) = answer.or_exit(Exit::Undone)?;
     planned.map_err(Failure::from)
+}
+
+/// What the planner says where it has nothing more to say than whether it goes on.
+fn agreed(planner: &mut Role) -> Result<(), Failure> {
+    let answer = planner.receive::<Answer<()>>(bound(SMALL, 0));
+    let (agreed, _) = answer.or_exit(Exit::Undone)?;
+    agreed.map_err(Failure::from)
 }
 
 fn out_of_turn(name: &str) -> Failure {
@@ -405,6 +424,7 @@ fn finish(
     mut forker: Role,
     verified: Verified,
     built: &Handed,
+    done: [Role; 2],
 ) -> Result<ExitCode, Failure> {
     let first = &built.namespaces[0];
     let release = Release {
@@ -429,6 +449,7 @@ fn finish(
     };
     forker.wait_for(None).or_exit(Exit::Undone)?;
     forker.send(&then, &[]).or_exit(Exit::Undone)?;
+    drop(done);
     let (code, _) = forker
         .receive::<Answer<u8>>(bound(SMALL, 0))
         .or_exit(Exit::Undone)?;

@@ -75,6 +75,50 @@ pub enum ChannelError {
     },
 }
 
+/// Which side did not carry a record.
+#[derive(Debug)]
+pub enum CarryError {
+    /// The one that it comes from.
+    From(ChannelError),
+    /// The one that it is for.
+    To(ChannelError),
+}
+
+/// A message of which the head has come.
+struct Incoming<'a> {
+    channel: &'a Channel,
+    deadline: Option<Instant>,
+    length: u64,
+    descriptors: u64,
+    came: u64,
+    found: Vec<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+impl Incoming<'_> {
+    /// The next piece of the record; none where all has come, descriptors too.
+    fn next(&mut self) -> Result<Option<&[u8]>, ChannelError> {
+        if self.came == self.length && self.found.len() as u64 == self.descriptors {
+            return Ok(None);
+        }
+        let size = self.channel.take(&mut self.buffer, &mut self.found)?;
+        let piece = &self.buffer[1..size];
+        self.came += piece.len() as u64;
+        let over = self.came > self.length || self.found.len() as u64 > self.descriptors;
+        if self.buffer[0] != MARK || over {
+            return Err(ChannelError::Malformed);
+        }
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() > deadline)
+        {
+            let patience = self.channel.patience;
+            return Err(ChannelError::Silent(patience.unwrap_or_default()));
+        }
+        Ok(Some(piece))
+    }
+}
+
 impl Channel {
     /// Two ends. The first waits for the other no longer than `patience`.
     pub fn pair(patience: Duration) -> Result<(Self, Self), ChannelError> {
@@ -135,10 +179,7 @@ impl Channel {
         bytes: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
-        let mut head = [0; HEAD];
-        head[..8].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        head[8..].copy_from_slice(&(descriptors.len() as u64).to_le_bytes());
-        self.transmit(&head, &[], &[])?;
+        self.send_head(bytes.len() as u64, descriptors.len() as u64)?;
         let (mut bytes, mut descriptors) = (bytes, descriptors);
         while !bytes.is_empty() || !descriptors.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK));
@@ -151,7 +192,31 @@ impl Channel {
 
     /// Receives a record without looking at it.
     pub fn receive_bytes(&self, bound: Bound) -> Result<(Vec<u8>, Vec<OwnedFd>), ChannelError> {
-        let deadline = self.patience.map(|patience| Instant::now() + patience);
+        let mut incoming = self.incoming(bound)?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = incoming.next()? {
+            bytes.extend_from_slice(piece);
+        }
+        Ok((bytes, incoming.found))
+    }
+
+    /// Carries a record of at most so many bytes on to whoever is at the other side of `to`, piece by piece as it
+    /// comes, without looking at it.
+    pub fn carry(&self, to: &Self, bytes: u64) -> Result<(), CarryError> {
+        let bound = Bound {
+            bytes,
+            descriptors: 0,
+        };
+        let mut incoming = self.incoming(bound).map_err(CarryError::From)?;
+        to.send_head(incoming.length, 0).map_err(CarryError::To)?;
+        while let Some(piece) = incoming.next().map_err(CarryError::From)? {
+            to.transmit(&[MARK], piece, &[]).map_err(CarryError::To)?;
+        }
+        Ok(())
+    }
+
+    /// The head of a message.
+    fn incoming(&self, bound: Bound) -> Result<Incoming<'_>, ChannelError> {
         let mut buffer = vec![0; CHUNK + 1];
         let mut found = Vec::new();
         let (length, descriptors) = self.head(&mut buffer, &mut found)?;
@@ -161,19 +226,22 @@ impl Channel {
                 descriptors,
             });
         }
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < length || (found.len() as u64) < descriptors {
-            let size = self.take(&mut buffer, &mut found)?;
-            bytes.extend_from_slice(&buffer[1..size]);
-            let over = bytes.len() as u64 > length || found.len() as u64 > descriptors;
-            if buffer[0] != MARK || over {
-                return Err(ChannelError::Malformed);
-            }
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                return Err(ChannelError::Silent(self.patience.unwrap_or_default()));
-            }
-        }
-        Ok((bytes, found))
+        Ok(Incoming {
+            channel: self,
+            deadline: self.patience.map(|patience| Instant::now() + patience),
+            length,
+            descriptors,
+            came: 0,
+            found,
+            buffer,
+        })
+    }
+
+    fn send_head(&self, bytes: u64, descriptors: u64) -> Result<(), ChannelError> {
+        let mut head = [0; HEAD];
+        head[..8].copy_from_slice(&bytes.to_le_bytes());
+        head[8..].copy_from_slice(&descriptors.to_le_bytes());
+        self.transmit(&head, &[], &[])
     }
 
     fn head(
@@ -301,6 +369,43 @@ mod tests {
         theirs.send(&(), &[theirs.as_fd()]).unwrap();
         let refused = ours.receive::<()>(bound);
         assert!(matches!(refused, Err(ChannelError::TooMuch { .. })));
+    }
+
+    #[test]
+    fn what_is_carried_on_arrives_as_it_was_sent() {
+        let ((ours, theirs), (near, far)) = (pair(), pair());
+        for length in [0, 1, CHUNK, 3 * CHUNK + 1] {
+            let record = vec![7u8; length];
+            theirs.send(&record, &[]).unwrap();
+            ours.carry(&near, BOUND.bytes).unwrap();
+            assert_eq!(far.receive::<Vec<u8>>(BOUND).unwrap().0, record);
+        }
+        theirs.send_bytes(&[], &[]).unwrap();
+        ours.carry(&near, BOUND.bytes).unwrap();
+        assert_eq!(far.receive_bytes(BOUND).unwrap().0, []);
+    }
+
+    #[test]
+    fn what_cannot_be_carried_on_says_whose_fault_it_is() {
+        let ((ours, theirs), (near, far)) = (pair(), pair());
+        theirs.send(&7u32, &[]).unwrap();
+        let refused = ours.carry(&near, 3);
+        assert!(matches!(
+            refused,
+            Err(CarryError::From(ChannelError::TooMuch { bytes: 4, .. }))
+        ));
+        let (ours, theirs) = pair();
+        theirs.send(&7u32, &[theirs.as_fd()]).unwrap();
+        let refused = ours.carry(&near, BOUND.bytes);
+        assert!(matches!(
+            refused,
+            Err(CarryError::From(ChannelError::TooMuch { .. }))
+        ));
+        let (ours, theirs) = pair();
+        theirs.send(&7u32, &[]).unwrap();
+        drop(far);
+        let refused = ours.carry(&near, BOUND.bytes);
+        assert!(matches!(refused, Err(CarryError::To(ChannelError::Ended))));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Kind: effect. A role dies with whoever started it, and with the [`Role`] that stands for it.
 
 use crate::capabilities::{Bounding, Capability, confine};
-use crate::channel::{Bound, Channel, ChannelError};
+use crate::channel::{Bound, CarryError, Channel, ChannelError};
 use crate::filter::Program;
 use crate::landlock;
 use crate::sys::{close_all_but, close_from_but};
@@ -160,6 +160,15 @@ impl Role {
         sent.map_err(|error| self.broken(&error))
     }
 
+    /// Tells another role what this one has to say to it, of at most so many bytes, without looking at it.
+    pub fn carry(&mut self, to: &mut Self, bytes: u64) -> Result<(), RoleError> {
+        let carried = self.channel.carry(&to.channel, bytes);
+        carried.map_err(|error| match error {
+            CarryError::From(error) => self.broken(&error),
+            CarryError::To(error) => to.broken(&error),
+        })
+    }
+
     /// Hears what the role has to say.
     pub fn receive<T: serde::de::DeserializeOwned>(
         &mut self,
@@ -195,6 +204,13 @@ impl Role {
     pub fn wait_for(&mut self, patience: Option<Duration>) -> Result<(), RoleError> {
         let set = self.channel.wait_for(patience);
         set.map_err(|error| self.broken(&error))
+    }
+
+    /// Has the role end, whatever it is doing. Its end is waited for when it is dropped.
+    pub fn stop(&mut self) {
+        if self.state == State::Running {
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
     }
 
     /// Ends the role, whatever it is doing, and waits for its end.
@@ -234,8 +250,8 @@ impl Role {
         if self.state == State::Reaped {
             return None;
         }
+        self.stop();
         self.state = State::Reaped;
-        let _ = kill_process(self.pid, Signal::KILL);
         let waited = waitpid(Some(self.pid), WaitOptions::empty());
         waited.ok().flatten().map(|(_, status)| status)
     }

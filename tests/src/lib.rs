@@ -39,7 +39,7 @@ pub use lab::{Lab, Rights, Setup, Sharing};
 pub use lxc::{Lxc, busybox_is_up, child_on};
 pub use patience::patience;
 pub use probe::{Reach, reach, reach_all};
-pub use programs::{Output, Programs, Running, children};
+pub use programs::{Output, Programs, Running, children, until_said};
 pub use resources::{new_mount_namespace, peak_of_children};
 pub use runc::Runc;
 pub use sys::{in_child, keep_to_streams};

@@ -151,9 +151,7 @@ impl Programs {
         let fixed = ["--mounts-only", "--images"].map(OsStr::new);
         let options = options.iter().map(AsRef::as_ref);
         let arguments = fixed.into_iter().chain([images.as_os_str()]).chain(options);
-        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-        let running = Running::start_with(&self.restore, arguments, |_| Ok(theirs.into()))?;
-        Ok((running, first_words(ours)?))
+        until_said(&self.restore, arguments)
     }
 
     /// Runs `crux-image VERB DIR...` to its end.
@@ -322,6 +320,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts a program: what it said first, as soon as it has.
+pub fn until_said<'a>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = &'a OsStr>,
+) -> Result<(Running, Vec<u8>)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    let running = Running::start_with(program, arguments, |_| Ok(theirs.into()))?;
+    Ok((running, first_words(ours)?))
 }
 
 fn first_words(pipe: OwnedFd) -> Result<Vec<u8>> {

@@ -45,6 +45,12 @@ enum Command {
     VmGuest,
     /// Measure against the bare system calls, in one run
     Bench(bench::Options),
+    /// What the roles of a restore are measured against
+    #[command(hide = true)]
+    OneProcess {
+        /// An image of mounts
+        images: std::path::PathBuf,
+    },
     /// Fuzz the readers of hostile input
     Fuzz(fuzz::Options),
     /// Install the executables for members of group crux
@@ -65,6 +71,7 @@ fn run(command: Command) -> Result<()> {
         Command::VmTest(options) => vm::run(&options),
         Command::VmGuest => vm::guest::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::OneProcess { images } => bench::one_process::run(&images),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Install(options) => install::run(&options),
         Command::Deb(options) => deb::run(&options),

@@ -14,24 +14,61 @@ pub use planner::{PlanError, attach_order, plan};
 pub use step::{Slot, Step};
 
 use crate::simulate::{SimulationError, simulate};
+use crux_image::diff::{Difference, diff};
 use crux_image::mounts::Mounts;
 use std::fmt;
 
 /// A mount plan. The planner makes them ([`plan()`]); one that comes from another
-/// process is taken only if the simulator accepts it ([`Plan::received`]).
+/// process is taken only if it makes the record on the simulator ([`Plan::received`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     steps: Vec<Step>,
 }
 
+/// Why steps are no plan for a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// A rule of the simulator is broken.
+    #[error("simulate the plan: {0}")]
+    Simulation(#[from] SimulationError),
+    /// The mounts that come of it are others.
+    #[error("plan the restore: {first} (and {more} more differences)")]
+    Differs {
+        /// In what.
+        first: Box<Difference>,
+        /// How many differences there are besides.
+        more: usize,
+    },
+}
+
 impl Plan {
     /// Takes the steps that a planner in another process has made for `mounts`, which
     /// has passed [`Mounts::check`]. TRUST: that process may have been taken over by an
-    /// image. Whatever the steps are, they have to keep every rule of the simulator: each
-    /// index and slot is one of this record, nothing of the host's is changed or moved.
-    pub fn received(mounts: &Mounts, steps: Vec<Step>) -> Result<Self, SimulationError> {
-        simulate(mounts, &steps)?;
-        Ok(Self { steps })
+    /// image. Whatever the steps are, they have to keep every rule of the simulator (each
+    /// index and slot is one of this record, nothing of the host's is changed or moved), and
+    /// what comes of them has to be the record.
+    pub fn received(mounts: &Mounts, steps: Vec<Step>) -> Result<Self, CheckError> {
+        let plan = Self { steps };
+        plan.check(mounts)?;
+        Ok(plan)
+    }
+
+    /// Whether it makes `mounts`, as far as a model of the kernel can tell.
+    pub fn check(&self, mounts: &Mounts) -> Result<(), CheckError> {
+        let made = simulate(mounts, &self.steps)?;
+        let mut differences = diff(mounts, &made).into_iter();
+        match differences.next() {
+            None => Ok(()),
+            Some(first) => Err(CheckError::Differs {
+                first: Box::new(first),
+                more: differences.len(),
+            }),
+        }
+    }
+
+    /// The steps, for another process.
+    pub fn into_steps(self) -> Vec<Step> {
+        self.steps
     }
 
     /// The steps, in the order in which they are run.

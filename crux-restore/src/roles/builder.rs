@@ -4,7 +4,7 @@
 //! checked, the plan has to pass the simulator, the grants are the command line's.
 //! Everything it made ends with it, unless it was handed over.
 
-use super::message::{Answer, Begun, Done, Image, Refusal, SMALL, TASK, Task, bound};
+use super::message::{Answer, Begun, Done, Image, RECORD, Record, Refusal, SMALL, Steps, bound};
 use super::planner::{grant, has_tree, unfit};
 use crate::cli::Options;
 use crate::contents::{self, ContentsError};
@@ -43,18 +43,22 @@ pub(crate) fn work(
 ) -> Result<(), ChannelError> {
     let (image, files) = channel.receive::<Image>(bound(SMALL, MemberKind::ALL.len()))?;
     let members = image.members.into_iter().zip(files).collect();
-    let (task, _) = channel.receive::<Task>(bound(TASK, 0))?;
-    let begun = match options.mounts_only {
-        true => (Begun::default(), Vec::new()),
-        false => channel.receive::<Begun>(bound(SMALL, PROCS))?,
-    };
+    let (record, _) = channel.receive::<Record>(bound(RECORD, 0))?;
+    // TRUST: whoever made the record and the plan may have been taken over by the image. The planner plans meanwhile.
+    let checked = record.mounts.check().or_exit(Exit::Image);
+    let (steps, _) = channel.receive::<Steps>(bound(RECORD, 0))?;
+    let plan = checked.and_then(|()| {
+        let plan = Plan::received(&record.mounts, steps.0);
+        plan.or_exit(Exit::Image)
+    });
+    let begun = channel.receive::<Begun>(bound(SMALL, PROCS))?;
     let external = |origin: &Origin| matches!(origin, Origin::External(_));
-    let origins = task.mounts.origins.iter().enumerate();
+    let origins = record.mounts.origins.iter().enumerate();
     let mounted: HashSet<OriginIndex> = origins
         .filter(|(_, origin)| external(origin))
         .map(|(at, _)| at.into())
         .collect();
-    match build(options, before, members, task, begun) {
+    match plan.and_then(|plan| build(options, before, members, (record, plan), begun)) {
         Ok((built, facts, opened)) => {
             let terminals = built.terminals.iter().map(|it| (it.origin, it.number));
             let own = |(origin, number)| match mounted.contains(&origin) {
@@ -166,15 +170,14 @@ fn build(
     options: &Options,
     before: &Before,
     members: Vec<(u32, OwnedFd)>,
-    task: Task,
+    (record, plan): (Record, Plan),
     begun: (Begun, Vec<OwnedFd>),
 ) -> Result<(Built, Facts, Opened), Failure> {
-    let Task {
+    let Record {
         mounts,
-        steps,
         without_setgroups,
         wanted,
-    } = task;
+    } = record;
     let born = born(begun.0, begun.1);
     let born = born.filter(|it| {
         let user = it.user.as_ref();
@@ -186,10 +189,6 @@ fn build(
             "take over what came with the first task: it does not fit",
         )
     })?;
-    // TRUST: whoever made the task may have been taken over by the image.
-    mounts.check().or_exit(Exit::Image)?;
-    let plan = Plan::received(&mounts, steps)
-        .map_err(|error| Failure::new(Exit::Image, format_args!("take over the plan: {error}")))?;
     capabilities::check(&mounts, &before.grounds)?;
     let (sources, opened) = privilege::as_operator(|| open_sources(options, &mounts, &wanted))?;
     let mut contents = open_contents(members, &mounts)?;

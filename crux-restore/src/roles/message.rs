@@ -38,20 +38,24 @@ pub(crate) struct Image {
 pub(crate) enum Planned {
     /// The plan in words, where only that was asked for.
     Shown(String),
-    /// A [`Task`] follows, for the builder.
-    Task,
+    /// A [`Record`] follows, for the builder; when there is a plan, or none, an answer that says so; then its [`Steps`]; and
+    /// an answer once there is nothing more to look at.
+    Record,
 }
 
-/// From the planner to the builder; the supervisor only carries it.
+/// From the planner to the builder, which looks at it while the planner plans; the supervisor only carries it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Task {
+pub(crate) struct Record {
     pub mounts: Mounts,
-    pub steps: Vec<Step>,
     /// User namespaces in which setgroups(2) is denied.
     pub without_setgroups: Vec<UserNsIndex>,
     /// What tasks had open from outside.
     pub wanted: Vec<Wanted>,
 }
+
+/// Likewise: the plan.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Steps(pub Vec<Step>);
 
 /// From the builder: how many descriptors of which kind came along, and what the sources were.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -114,8 +118,8 @@ pub(crate) struct Delivery {
     pub procs: u32,
 }
 
-/// From the forker, and to the builder, with descriptors: the first task is there. First come its proc file
-/// systems.
+/// From the forker, and to the builder, which then begins, with descriptors: the first task is there, if there are tasks.
+/// First come its proc file systems.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Begun {
     /// How many.
@@ -180,8 +184,8 @@ pub(crate) enum Released {
 
 /// Bytes of records whose size does not depend on the image, and of causes.
 pub(crate) const SMALL: u64 = 2 << 20;
-/// Bytes of a task: twice what a record of mounts may have.
-pub(crate) const TASK: u64 = 512 << 20;
+/// Bytes of a record, and of a plan: twice what a record of mounts may have.
+pub(crate) const RECORD: u64 = 512 << 20;
 /// Bytes of the facts on all sources.
 pub(crate) const FACTS: u64 = 256 << 20;
 

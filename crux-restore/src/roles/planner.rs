@@ -4,7 +4,8 @@
 //! given, and opens nothing.
 
 use super::message::{
-    Answer, Delivery, Followed, Image, Planned, Refusal, Restored, SMALL, Task, Verified, bound,
+    Answer, Delivery, FACTS, Followed, Image, Planned, Record, Refusal, Restored, SMALL, Steps,
+    Verified, bound,
 };
 use crate::capabilities;
 use crate::cli::Options;
@@ -25,7 +26,6 @@ use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFsType};
 use crux_image::tasks::Tasks;
 use crux_mount::plan::{Plan, plan};
-use crux_mount::simulate::simulate;
 use crux_mount::{mountinfo, verify};
 use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
@@ -53,68 +53,75 @@ pub(crate) fn work(
     let most = MemberKind::ALL.len() + 1;
     let (image, files) = channel.receive::<Image>(bound(SMALL, most))?;
     let mut files = files.into_iter();
-    let host = if options.dry_run { None } else { files.next() };
-    match prepare(options, before, &image, files, host) {
-        Err(failure) => channel.send(&Answer::<Planned>::Err(failure.into()), &[]),
-        Ok(Prepared::Shown(text)) => channel.send(&Answer::Ok(Planned::Shown(text)), &[]),
-        Ok(Prepared::Task(task, tasks, host)) => {
-            channel.send(&Answer::Ok(Planned::Task), &[])?;
-            channel.send(&task, &[])?;
-            if let Some(tasks) = &tasks {
-                channel.send(&delivery(tasks, &task.mounts), &[])?;
-                channel.send(&tasks.plan, &[])?;
-            }
-            let (restored, tables) =
-                channel.receive::<Restored>(bound(super::message::FACTS, NAMESPACES))?;
-            let verified = judge(&task.mounts, &restored, tables, host, outer);
-            channel.send(&verified.map_err(Refusal::from), &[])?;
-            let Some(tasks) = tasks.map(|it| it.tasks) else {
-                return Ok(());
-            };
-            let (followed, files) = channel.receive::<Followed>(bound(SMALL, PROCESSES))?;
-            let verified = judge_tasks(&tasks, &followed, files);
-            channel.send(&verified.map_err(Refusal::from), &[])
-        }
+    if options.dry_run {
+        let shown = show(options, before, members(&image, files));
+        return channel.send(&answer(shown.map(Planned::Shown)), &[]);
     }
+    let host = files.next();
+    let found = match find(options, before, members(&image, files)) {
+        Ok(found) => found,
+        Err(failure) => return channel.send(&answer::<Planned>(Err(failure)), &[]),
+    };
+    channel.send(&Answer::Ok(Planned::Record), &[])?;
+    channel.send(&found.record, &[])?;
+    let (plan, tasks) = match planned(options, before, &found) {
+        Ok(planned) => planned,
+        Err(failure) => return channel.send(&answer::<()>(Err(failure)), &[]),
+    };
+    channel.send(&Answer::Ok(()), &[])?;
+    channel.send(&Steps(plan.into_steps()), &[])?;
+    let mounts = &found.record.mounts;
+    if let (Some(compiled), Some(tasks)) = (&tasks, &found.tasks) {
+        channel.send(&delivery(compiled, tasks, mounts), &[])?;
+        channel.send(&compiled.plan, &[])?;
+    }
+    let host = match look_ahead(&found, host) {
+        Ok(host) => host,
+        Err(failure) => return channel.send(&answer::<()>(Err(failure)), &[]),
+    };
+    channel.send(&Answer::Ok(()), &[])?;
+    let (restored, tables) = channel.receive::<Restored>(bound(FACTS, NAMESPACES))?;
+    channel.send(&answer(judge(mounts, &restored, tables, host, outer)), &[])?;
+    let Some(tasks) = &found.tasks else {
+        return Ok(());
+    };
+    let (followed, files) = channel.receive::<Followed>(bound(SMALL, PROCESSES))?;
+    channel.send(&answer(judge_tasks(tasks, &followed, files)), &[])
+}
+
+fn answer<T>(of: Result<T, Failure>) -> Answer<T> {
+    of.map_err(Refusal::from)
 }
 
 /// Files of as many processes as one machine has.
 const PROCESSES: usize = 1 << 20;
 
-type Compiled = Option<Box<Compilation>>;
-
-/// Tasks, and what is to be done for them.
+/// What is to be done for tasks.
 struct Compilation {
-    tasks: Tasks,
     plan: TaskPlan,
     made: Vec<Option<Made>>,
     kept: Vec<Kept>,
     cgroups: CgroupPlan,
 }
 
-/// The planner's whole job on an image up to the plan, in the calling process, as a restore
-/// does it: for who feeds it hostile images. How many steps there are.
+/// The planner's whole job on an image up to the plan, in the calling process, and what the builder asks of that: for
+/// who feeds it hostile images. How many steps there are.
 pub fn plan_here(options: &Options, members: Members) -> Result<usize, Failure> {
     let host = host::open_table()?;
     let before = Before {
         machine: machine::observe(),
         grounds: None,
     };
-    match planned(options, &before, members, Some(host))? {
-        Prepared::Task(task, ..) => Ok(task.steps.len()),
-        Prepared::Shown(text) => Ok(text.lines().count()),
-    }
-}
-
-enum Prepared {
-    Shown(String),
-    Task(Task, Compiled, host::Table),
+    let found = find(options, &before, members)?;
+    let (plan, _) = planned(options, &before, &found)?;
+    look_ahead(&found, Some(host))?;
+    plan.check(&found.record.mounts).or_exit(Exit::Image)?;
+    Ok(plan.steps().len())
 }
 
 /// What the supervisor is told of a plan.
-fn delivery(compiled: &Compilation, mounts: &Mounts) -> Delivery {
+fn delivery(compiled: &Compilation, tasks: &Tasks, mounts: &Mounts) -> Delivery {
     let Compilation {
-        tasks,
         plan,
         made,
         kept,
@@ -184,20 +191,23 @@ fn tasks_of(
 fn compiled(
     options: &Options,
     before: &Before,
-    tasks: Tasks,
-    mounts: &Mounts,
-    (wanted, grants): (&[Wanted], &Grants),
-) -> Result<Compiled, Failure> {
+    found: &Found,
+) -> Result<Option<Box<Compilation>>, Failure> {
+    let Some(tasks) = &found.tasks else {
+        return Ok(None);
+    };
+    let (mounts, wanted) = (&found.record.mounts, &found.record.wanted);
+    let grants = &found.grants;
     if let Some(grounds) = &before.grounds {
-        let missing = needs::missing(&tasks, &before.machine);
+        let missing = needs::missing(tasks, &before.machine);
         capabilities::check_tasks(&missing, grounds)?;
     }
     let granted = Granted {
         files: &grants.files,
         new: grants.new_terminals(),
     };
-    let made = wanted::made(&tasks, mounts, &granted);
-    let kept = wanted::kept(&tasks, mounts, &granted);
+    let made = wanted::made(tasks, mounts, &granted);
+    let kept = wanted::kept(tasks, mounts, &granted);
     console::check(options, &kept).map_err(|what| Failure::new(Exit::Usage, what))?;
     let mut machine = before.machine.clone();
     let terminals = wanted.iter().skip(wanted.len() - made.len());
@@ -207,7 +217,7 @@ fn compiled(
         .filter(|(_, (_, made))| made.is_none())
         .map(|(at, (wanted, _))| (at.into(), wanted.name.clone()))
         .collect();
-    machine.ends = grants::ends(&tasks, options).map_err(|error| {
+    machine.ends = grants::ends(tasks, options).map_err(|error| {
         let exit = match error {
             EndError::Missing(..) => Exit::Obstacle,
             _ => Exit::Usage,
@@ -215,7 +225,7 @@ fn compiled(
         let images = options.images().display();
         Failure::new(exit, format_args!("restore {images}: {error}"))
     })?;
-    let plan = compile(&tasks, mounts, &machine).map_err(|obstacles| {
+    let plan = compile(tasks, mounts, &machine).map_err(|obstacles| {
         let lines: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
         let message = format!(
             "restore the tasks of the image here: {}",
@@ -227,7 +237,7 @@ fn compiled(
         granted: options.granted_cgroups(),
         own: before.machine.cgroups.clone(),
     };
-    let cgroups = CgroupPlan::new(&tasks, &rights.own);
+    let cgroups = CgroupPlan::new(tasks, &rights.own);
     let missing = cgroups.missing(&rights);
     if !missing.is_empty() {
         let (images, what) = (options.images().display(), ungranted(&missing));
@@ -235,7 +245,6 @@ fn compiled(
         return Err(Failure::new(Exit::Obstacle, message));
     }
     Ok(Some(Box::new(Compilation {
-        tasks,
         plan,
         made,
         kept,
@@ -243,24 +252,21 @@ fn compiled(
     })))
 }
 
-fn prepare(
-    options: &Options,
-    before: &Before,
-    image: &Image,
-    files: impl Iterator<Item = OwnedFd>,
-    host: Option<OwnedFd>,
-) -> Result<Prepared, Failure> {
+fn members(image: &Image, files: impl Iterator<Item = OwnedFd>) -> Members {
     let kinds = image.members.iter().copied();
     let kinds = kinds.filter_map(MemberKind::from_number);
-    planned(options, before, Members::from_files(kinds.zip(files)), host)
+    Members::from_files(kinds.zip(files))
 }
 
-fn planned(
-    options: &Options,
-    before: &Before,
-    members: Members,
-    host: Option<OwnedFd>,
-) -> Result<Prepared, Failure> {
+/// What an image holds, and what was granted for it.
+struct Found {
+    reader: ImageReader,
+    record: Record,
+    tasks: Option<Tasks>,
+    grants: Grants,
+}
+
+fn find(options: &Options, before: &Before, members: Members) -> Result<Found, Failure> {
     let reader =
         ImageReader::from_members(members, options.images()).map_err(|error| refused(&error))?;
     let mut mounts = reader.mounts().map_err(|error| refused(&error))?;
@@ -268,10 +274,11 @@ fn planned(
         own.mounts(&mut mounts);
     }
     let tasks = tasks_of(options, &reader, &mounts)?;
-    let mut wanted = Vec::new();
+    let (mut wanted, mut without_setgroups) = (Vec::new(), Vec::new());
     if let Some(tasks) = &tasks {
         wanted = wanted::wanted(tasks, &mounts);
         wanted::add_terminals(tasks, &mut mounts);
+        without_setgroups.clone_from(&tasks.without_setgroups);
     }
     // The builder enforces them; here a person learns early what is missing.
     let grants = grant(&mounts, &wanted, options)?;
@@ -280,32 +287,45 @@ fn planned(
         &grants.files,
         &before.machine.descriptors,
     ))?;
-    let plan = checked_plan(&mounts)?;
-    let given = (wanted.as_slice(), &grants);
-    let tasks = match tasks {
-        Some(tasks) => compiled(options, before, tasks, &mounts, given)?,
-        None => None,
-    };
-    if options.dry_run {
-        let tasks = tasks.as_ref().map(|tasks| &tasks.plan);
-        return Ok(Prepared::Shown(report::dry_run(
-            &plan, &mounts, tasks, options,
-        )));
-    }
+    Ok(Found {
+        reader,
+        record: Record {
+            mounts,
+            without_setgroups,
+            wanted,
+        },
+        tasks,
+        grants,
+    })
+}
+
+/// The plan in words. Nobody but this process will have run it on a model of the kernel's rules.
+fn show(options: &Options, before: &Before, members: Members) -> Result<String, Failure> {
+    let found = find(options, before, members)?;
+    let mounts = &found.record.mounts;
+    let plan = plan(mounts).or_exit(Exit::Image)?;
+    plan.check(mounts).or_exit(Exit::Image)?;
+    let tasks = compiled(options, before, &found)?;
+    let tasks = tasks.as_ref().map(|tasks| &tasks.plan);
+    Ok(report::dry_run(&plan, mounts, tasks, options))
+}
+
+/// The builder runs the plan on a model of the kernel's rules before it begins.
+fn planned(
+    options: &Options,
+    before: &Before,
+    found: &Found,
+) -> Result<(Plan, Option<Box<Compilation>>), Failure> {
+    let plan = plan(&found.record.mounts).or_exit(Exit::Image)?;
+    Ok((plan, compiled(options, before, found)?))
+}
+
+/// What is left to be looked at before anything is made: the host's mounts, which are not to change, and the trees of
+/// files. Both while the builder looks at the plan.
+fn look_ahead(found: &Found, host: Option<OwnedFd>) -> Result<host::Table, Failure> {
     let host = host.ok_or_else(|| Failure::new(Exit::Undone, "see the host's mounts"))?;
-    let host = host::Table::read(host)?;
-    check_contents(&reader, &mounts)?;
-    let steps = plan.steps().to_vec();
-    let denied = tasks
-        .as_ref()
-        .map(|compiled| compiled.tasks.without_setgroups.clone());
-    let task = Task {
-        mounts,
-        steps,
-        without_setgroups: denied.unwrap_or_default(),
-        wanted,
-    };
-    Ok(Prepared::Task(task, tasks, host))
+    check_contents(&found.reader, &found.record.mounts)?;
+    host::Table::read(host)
 }
 
 /// What was granted and cannot be used: all of it at once.
@@ -336,22 +356,6 @@ pub(super) fn grant(
 
 pub(super) fn refused(error: &ImageError) -> Failure {
     Failure::new(Exit::Image, format_args!("read {error}"))
-}
-
-/// The plan, which has been run on a model of the kernel's rules.
-fn checked_plan(mounts: &Mounts) -> Result<Plan, Failure> {
-    let plan = plan(mounts).or_exit(Exit::Image)?;
-    let simulated = simulate(mounts, plan.steps())
-        .map_err(|error| Failure::new(Exit::Image, format_args!("simulate the plan: {error}")))?;
-    let differences = crux_image::diff::diff(mounts, &simulated);
-    if let Some(first) = differences.first() {
-        let more = differences.len() - 1;
-        return Err(Failure::new(
-            Exit::Image,
-            format_args!("plan the restore: {first} (and {more} more differences)"),
-        ));
-    }
-    Ok(plan)
 }
 
 /// The trees of files that the builder will read, to their last entry.

@@ -5,7 +5,7 @@
 //! against the closed list of calls before a task sees it. Its tasks end with it, until it
 //! has let them go.
 
-use super::message::{Answer, Followed, Linked, Refusal, SMALL, TASK, Traced, Tracing, bound};
+use super::message::{Answer, Followed, Linked, RECORD, Refusal, SMALL, Traced, Tracing, bound};
 use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::tasks::memory::{ArenaMemory, Gate};
@@ -23,7 +23,7 @@ pub(crate) const FILES: [&str; 2] = ["maps", "status"];
 /// Everything that the tracer does. It ends where the supervisor has gone.
 pub(crate) fn work(options: &Options, channel: &Channel) -> Result<(), ChannelError> {
     let (Tracing {}, mut proc) = channel.receive::<Tracing>(bound(SMALL, 1))?;
-    let (plan, _) = channel.receive::<TaskPlan>(bound(TASK, 0))?;
+    let (plan, _) = channel.receive::<TaskPlan>(bound(RECORD, 0))?;
     let Some(proc) = proc.pop() else {
         return Ok(());
     };

@@ -12,7 +12,7 @@ use crate::grants;
 use crate::report;
 use crate::roles::builder::{Handed, PROCS};
 use crate::roles::message::{
-    Answer, Begun, Delivery, FACTS, Followed, Linked, Placing, Released, SMALL, TASK, Traced,
+    Answer, Begun, Delivery, FACTS, Followed, Linked, Placing, RECORD, Released, SMALL, Traced,
     Tracing, Verified, bound,
 };
 use crate::tasks::wanted::{Kept, Made};
@@ -64,7 +64,7 @@ pub(crate) fn order(planner: &mut Role) -> Result<Order, Failure> {
     let delivery = planner.receive::<Delivery>(bound(SMALL, 0));
     let (delivery, _) = delivery.or_exit(Exit::Undone)?;
     let plan = planner
-        .receive_bytes(bound(TASK, 0))
+        .receive_bytes(bound(RECORD, 0))
         .or_exit(Exit::Undone)?;
     Ok(Order {
         delivery,

@@ -7,7 +7,7 @@ mod containers;
 mod contents;
 mod measure;
 mod mounts;
-mod one_process;
+pub(crate) mod one_process;
 mod tasks;
 
 use crate::cargo::{Profile, build, cargo, succeed};

@@ -1,12 +1,12 @@
 //! What a restore of mounts does, in one process that keeps all its privilege: what separating it into roles costs is
 //! the difference.
 //!
-//! Kind: effect. The parts are those of crux-restore, in its order. Nothing looks at grants and at what whoever restores lacks,
-//! which makes this quicker than it could be: the difference is no less than the roles cost.
+//! Kind: effect. A program of its own, as crux-restore is: `cargo xtask one-process`. The parts are those of crux-restore, in
+//! its order. Nothing looks at grants and at what whoever restores lacks, which makes this quicker than it could be: the
+//! difference is no less than the roles cost.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use crux_image::contents::ContentsReader;
-use crux_image::diff::diff;
 use crux_image::directory::{ImageReader, Members};
 use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, External, Mounts, Origin, OwnFileSystem, Wish};
@@ -14,29 +14,38 @@ use crux_image::path::{HostPath, RelPath};
 use crux_mount::exec::{Built, BuiltNamespace, Pinning, Setup, Source, execute};
 use crux_mount::mountinfo::{self, Entry};
 use crux_mount::plan::{Plan, plan};
-use crux_mount::simulate::simulate;
 use crux_mount::{sys, verify};
-use crux_tests::in_child;
+use crux_tests::until_said;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{chroot, fchdir};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 /// Seconds until a command inside has said something.
 pub(super) fn restore(images: &Path) -> Result<f64> {
+    let own = std::env::current_exe()?;
     let start = Instant::now();
-    let answer = in_child(|| {
-        let said = said_inside(&restored(images)?)?;
-        ensure!(said == b"here\n", "the command said {said:?}");
-        Ok(start.elapsed().as_secs_f64().to_le_bytes().to_vec())
-    })?;
-    let bytes = answer.try_into().ok().context("eight bytes")?;
-    Ok(f64::from_le_bytes(bytes))
+    let (running, said) = until_said(&own, [OsStr::new("one-process"), images.as_os_str()])?;
+    let seconds = start.elapsed().as_secs_f64();
+    running.finish()?.success("the restore in one process")?;
+    ensure!(said == b"here\n", "the command said {said:?}");
+    Ok(seconds)
+}
+
+/// What that program does.
+pub(crate) fn run(images: &Path) -> Result<()> {
+    enter(&restored(images)?)?;
+    let mut command = Command::new("/bin/busybox");
+    let status = command.args(["echo", "here"]).status();
+    let status = status.context("/bin/busybox")?;
+    ensure!(status.success(), "the command ended with {status}");
+    Ok(())
 }
 
 fn restored(images: &Path) -> Result<BuiltNamespace> {
@@ -88,8 +97,7 @@ fn contents(members: &Members) -> Result<ContentsReader<File>> {
 
 fn checked(mounts: &Mounts) -> Result<Plan> {
     let plan = plan(mounts)?;
-    let simulated = simulate(mounts, plan.steps())?;
-    ensure!(diff(mounts, &simulated).is_empty(), "the plan is wrong");
+    plan.check(mounts)?;
     Ok(plan)
 }
 
@@ -157,14 +165,9 @@ fn verified(mounts: &Mounts, facts: &Facts, built: Built) -> Result<BuiltNamespa
     built.namespaces.into_iter().next().context("a namespace")
 }
 
-fn said_inside(inside: &BuiltNamespace) -> Result<Vec<u8>> {
+fn enter(inside: &BuiltNamespace) -> Result<()> {
     let kind = Some(LinkNameSpaceType::Mount);
     move_into_link_name_space(inside.namespace.as_fd(), kind)?;
     fchdir(&inside.root)?;
-    chroot(".")?;
-    let mut command = Command::new("/bin/busybox");
-    // There is no /dev/null.
-    command.args(["echo", "here"]).stdin(Stdio::inherit());
-    let output = command.output().context("/bin/busybox")?;
-    Ok(output.stdout)
+    Ok(chroot(".")?)
 }
