@@ -29,6 +29,7 @@ fn main() -> anyhow::Result<()> {
     for (name, tasks) in [
         ("tasks", task_record::second()),
         ("connections", task_record::connected()),
+        ("locks", task_record::locked()),
     ] {
         let mut writer = ImageWriter::create(&Path::new(&dir).join(name))?;
         writer.write_mounts(&vivid::mounts())?;

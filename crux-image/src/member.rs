@@ -79,7 +79,7 @@ impl MemberKind {
     pub fn version(self) -> u32 {
         match self {
             Self::Mounts => 2,
-            Self::Tasks => 3,
+            Self::Tasks => 4,
             _ => 1,
         }
     }

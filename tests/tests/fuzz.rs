@@ -175,6 +175,7 @@ fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
         "tasks" => vec![
             codec::encode(&task_record::second()),
             codec::encode(&task_record::connected()),
+            codec::encode(&task_record::locked()),
         ],
         "compiler" => vec![codec::encode(&restorable())],
         _ => vec![Vec::new(), vec![0; 200]],

@@ -27,6 +27,14 @@ fn root_what_cannot_be_known_of_sockets_is_refused() {
 }
 
 #[test]
+fn root_a_lease_is_refused() {
+    scenario_is_refused(
+        "lease",
+        &["descriptor 3 has a lease, which cannot be dumped yet"],
+    );
+}
+
+#[test]
 fn root_processes_that_share_memory_are_refused() {
     scenario_is_refused(
         "memory-of-two",

@@ -104,6 +104,7 @@ survive! {
     root_watches_keep_their_numbers "inotify";
     root_descriptors_of_processes_survive "pidfd";
     root_many_open_files_survive "many-files";
+    root_locks_survive "locks";
     root_counters_of_events_survive "eventfd";
     root_files_of_signals_survive "signalfd";
     root_files_of_timers_survive "timerfd";

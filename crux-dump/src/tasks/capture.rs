@@ -225,6 +225,7 @@ pub fn capture(
         programs: files.programs,
         cgroup_settings: seen_cgroups.settings,
         pid_for_children,
+        locks: files.locks,
     };
     Ok(Captured { tasks, checksum })
 }

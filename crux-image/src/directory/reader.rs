@@ -11,7 +11,7 @@ use crate::error::{ImageError, Problem};
 use crate::inventory::{Inventory, MemberEntry};
 use crate::member::{HEADER_LENGTH, Header, HeaderError, MemberKind};
 use crate::mounts::{Mounts, MountsVersion1};
-use crate::tasks::{Tasks, TasksVersion1};
+use crate::tasks::{Tasks, TasksVersion1, as_version_4};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::Read;
@@ -117,6 +117,7 @@ impl ImageReader {
             read_record(&self.place, kind, Some(entry)).map_err(|p| self.fail(kind, p))?;
         let tasks = match version {
             1 => codec::decode::<TasksVersion1>(&payload, kind.limit()).map(Tasks::from),
+            2 | 3 => codec::decode(&as_version_4(payload), kind.limit()),
             _ => codec::decode(&payload, kind.limit()),
         };
         let tasks = tasks.map_err(|error| self.fail(kind, error))?;

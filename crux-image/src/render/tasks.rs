@@ -11,9 +11,9 @@ use super::{sockets, words};
 use crate::mounts::Mounts;
 use crate::path::Escaped;
 use crate::tasks::{
-    AddressSpace, Area, Backing, BpfKind, BpfProgram, Location, OpenFile, OpenTarget, PAGE_SIZE,
-    PageSource, PipeEnd, Process, ProcessIndex, ProcessState, SeccompState, SharedMemoryKind,
-    Sharing, Tasks, tag_text,
+    AddressSpace, Area, Backing, BpfKind, BpfProgram, FileIndex, FileLock, Location, LockOwner,
+    OpenFile, OpenTarget, PAGE_SIZE, PageSource, PipeEnd, Process, ProcessIndex, ProcessState,
+    SeccompState, SharedMemoryKind, Sharing, Tasks, tag_text,
 };
 use serde::Serialize;
 use std::fmt::Write;
@@ -75,6 +75,7 @@ struct DescriptorRecord {
     close_on_exec: bool,
     file: u32,
     shows: String,
+    locks: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -198,7 +199,12 @@ pub fn one_task(tasks: &Tasks, mounts: &Mounts, pid: u32) -> Option<String> {
         } else {
             ""
         };
-        field("file", &format!("{} {}{mark}", file.number, file.shows));
+        let locks = file.locks.iter().map(|lock| format!(", {lock}"));
+        let locks: String = locks.collect();
+        field(
+            "file",
+            &format!("{} {}{mark}{locks}", file.number, file.shows),
+        );
     }
     for cgroup in &record.cgroups {
         field("cgroup", cgroup);
@@ -207,6 +213,25 @@ pub fn one_task(tasks: &Tasks, mounts: &Mounts, pid: u32) -> Option<String> {
         field("namespace", namespace);
     }
     Some(text)
+}
+
+/// `an exclusive lock of bytes 0 to 9 (POSIX)`.
+fn lock(lock: &FileLock) -> String {
+    let kind = match lock.exclusive {
+        true => "an exclusive lock",
+        false => "a shared lock",
+    };
+    let range = match (lock.start, lock.last) {
+        (0, None) => String::new(),
+        (start, None) => format!(" from byte {start} on"),
+        (start, Some(last)) => format!(" of bytes {start} to {last}"),
+    };
+    let owner = match lock.owner {
+        LockOwner::Whole => "flock",
+        LockOwner::Description => "OFD",
+        LockOwner::Table(_) => "POSIX",
+    };
+    format!("{kind}{range} ({owner})")
 }
 
 pub(super) struct View<'a> {
@@ -269,6 +294,7 @@ impl View<'_> {
                     close_on_exec: it.close_on_exec,
                     file: it.file.0,
                     shows: self.file(&tasks.files[it.file.at()]),
+                    locks: self.locks(process, it.file),
                 })
                 .collect(),
             cgroups: process
@@ -278,6 +304,17 @@ impl View<'_> {
                 .collect(),
             namespaces: namespaces(self.tasks, self.mounts, process),
         }
+    }
+
+    /// Those that this process has by way of a file, in words.
+    fn locks(&self, process: &Process, file: FileIndex) -> Vec<String> {
+        let mine = |lock: &&FileLock| match lock.owner {
+            LockOwner::Table(table) => process.descriptors == Some(table),
+            LockOwner::Whole | LockOwner::Description => true,
+        };
+        let locks = self.tasks.locks.iter();
+        let locks = locks.filter(|lock| lock.file == file).filter(mine);
+        locks.map(lock).collect()
     }
 
     fn areas(&self, space: &AddressSpace) -> Vec<AreaRecord> {

@@ -19,6 +19,7 @@ mod files;
 mod inet_socket;
 mod inotify;
 mod ipc;
+mod locks;
 mod memory;
 mod namespaces;
 mod netlink;
@@ -35,6 +36,7 @@ mod time;
 mod unix_socket;
 mod unlinked;
 mod version_1;
+mod version_3;
 
 pub use bpf::{BpfAttachment, BpfKind, BpfProgram, PERMIT, leads_elsewhere, tag_text};
 pub use cgroups::{CgroupFile, CgroupSettings, CgroupWriting};
@@ -51,6 +53,7 @@ pub use ipc::{
     Adjustment, IpcContents, IpcLimits, IpcObject, Message, MessageQueue, Segment, Semaphore,
     SemaphoreSet,
 };
+pub use locks::{FileLock, LockOwner};
 pub use memory::{
     AddressSpace, Area, AreaFlags, Backing, MemoryLayout, PAGE_SIZE, PageRun, PageSource,
     Protection, SharedMemory, SharedMemoryKind, Sharing, VdsoImage,
@@ -83,6 +86,7 @@ pub use unix_socket::{
 };
 pub use unlinked::{FileTime, RemovedWorking, UnlinkedFile, UnlinkedKind};
 pub(crate) use version_1::TasksVersion1;
+pub(crate) use version_3::as_version_4;
 
 use crate::mounts::{UserNsIndex, index};
 use serde::{Deserialize, Serialize};
@@ -222,6 +226,8 @@ pub struct Tasks {
     pub cgroup_settings: Vec<CgroupSettings>,
     /// Processes whose children begin in another pid namespace.
     pub pid_for_children: Vec<PidForChildren>,
+    /// Locks on files.
+    pub locks: Vec<FileLock>,
 }
 
 impl Tasks {

@@ -91,6 +91,7 @@ impl From<TasksVersion1> for Tasks {
             programs: Vec::new(),
             cgroup_settings: Vec::new(),
             pid_for_children: Vec::new(),
+            locks: Vec::new(),
         }
     }
 }

@@ -61,3 +61,9 @@ fn version_3_of_tasks_with_connections_is_read() {
         Some(task_record::connected())
     );
 }
+
+#[test]
+fn version_4_of_tasks_with_locks_is_read() {
+    let (reader, mounts) = read("v2", "tasks-of-version-4");
+    assert_eq!(reader.tasks(&mounts).unwrap(), Some(task_record::locked()));
+}

@@ -8,6 +8,7 @@ mod golden;
 mod groups;
 mod hostile;
 mod ipc;
+mod locks;
 mod programs;
 mod property;
 mod scale;

@@ -194,6 +194,7 @@ pub(crate) fn record() -> Tasks {
         programs: Vec::new(),
         cgroup_settings: Vec::new(),
         pid_for_children: Vec::new(),
+        locks: Vec::new(),
     }
 }
 
@@ -277,6 +278,32 @@ pub(crate) fn connected() -> Tasks {
             loopback_up: true,
         }],
         sockets: vec![end(80, 81, 1), end(81, 80, 0)],
+        ..record()
+    }
+}
+
+/// What version 4 added: a lock of each kind, the last on a range.
+pub(crate) fn locked() -> Tasks {
+    let lock = |owner| FileLock {
+        file: FileIndex(0),
+        owner,
+        exclusive: false,
+        start: 0,
+        last: None,
+    };
+    Tasks {
+        locks: vec![
+            FileLock {
+                exclusive: true,
+                ..lock(LockOwner::Whole)
+            },
+            lock(LockOwner::Description),
+            FileLock {
+                start: 5,
+                last: Some(9),
+                ..lock(LockOwner::Table(DescriptorTableIndex(0)))
+            },
+        ],
         ..record()
     }
 }

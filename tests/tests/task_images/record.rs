@@ -341,6 +341,7 @@ pub(crate) fn record() -> Result<Tasks> {
         programs: Vec::new(),
         cgroup_settings: Vec::new(),
         pid_for_children: Vec::new(),
+        locks: Vec::new(),
     })
 }
 

@@ -12,6 +12,7 @@ mod epoll;
 mod fdinfo;
 mod inet;
 mod inotify;
+mod locks;
 mod messages;
 mod netlink;
 mod outside;
@@ -39,8 +40,8 @@ use crate::judge::Policy;
 use crux_image::mounts::FileKind;
 use crux_image::tasks::{
     BpfIndex, BpfProgram, ControllingTerminal, Descriptor, DescriptorTable, DescriptorTableIndex,
-    FileAccess, FileIndex, FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd, PipeIndex,
-    ProcessIndex, RemovedWorking, Socket, Terminal,
+    FileAccess, FileIndex, FileLock, FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd,
+    PipeIndex, ProcessIndex, RemovedWorking, Socket, Terminal,
 };
 use crux_mount::sys::SysError;
 use outside::Names;
@@ -92,6 +93,8 @@ pub struct Files {
     pub programs: Vec<BpfProgram>,
     /// The number that each has as long as it is loaded.
     pub program_numbers: Vec<u32>,
+    /// Locks on files.
+    pub locks: Vec<FileLock>,
     /// Of each process: none for a zombie, and where there is an obstacle.
     pub of: Vec<(Option<DescriptorTableIndex>, Option<FsIndex>)>,
 }
@@ -143,6 +146,7 @@ pub(crate) fn capture(
         names: Names::new(policy),
         programs: HashMap::new(),
         attached,
+        known_locks: HashSet::new(),
         replaces_programs: policy.replaces_programs,
         terminals: Terminals::default(),
         holders,
@@ -219,6 +223,7 @@ struct Collector<'a> {
     /// By the kernel's numbers.
     programs: HashMap<u32, BpfIndex>,
     attached: &'a [AttachedProgram],
+    known_locks: HashSet<FileLock>,
     /// `--replace-bpf`
     replaces_programs: bool,
     terminals: Terminals,
@@ -306,9 +311,12 @@ impl Collector<'_> {
 
     fn table(&mut self, target: &Target, found: Vec<Seen>) -> Result<DescriptorTable, FilesError> {
         let mut descriptors = Vec::with_capacity(found.len());
+        let table = DescriptorTableIndex::from(self.files.tables.len());
         for seen in found {
             let (number, close_on_exec) = (seen.number, seen.info.close_on_exec);
+            let text = seen.info.locked.then(|| seen.text.clone());
             if let Some(file) = self.description(target, seen)? {
+                self.locks_of_table(&text.unwrap_or_default(), file, table);
                 self.places.insert((target.pid, number), file);
                 descriptors.push(Descriptor {
                     number,
@@ -351,10 +359,7 @@ impl Collector<'_> {
             position: seen.info.position,
             owner: self.owner(target, &seen).map_err(failed)?,
         };
-        if seen.info.locked {
-            let what = "has a lock, which cannot be dumped yet".to_owned();
-            self.refuse(target, &seen, TaskCause::Other(what));
-        }
+        self.locks_of_description(target, &seen, next.into());
         // With an obstacle nothing will be written; positions stay right all the same.
         self.files.files.push(file);
         let same = self.by_inode.entry(seen.stat.st_ino).or_default();

@@ -7,6 +7,7 @@
 mod bpf;
 mod files;
 mod ipc;
+mod locks;
 mod memory;
 mod network;
 mod processes;
@@ -34,6 +35,7 @@ impl Tasks {
         processes::check(self, mounts)?;
         memory::check(self, mounts)?;
         files::check(self, mounts)?;
+        locks::check(self)?;
         ipc::check(self)?;
         sockets::check(self, mounts)?;
         seccomp::check(self)?;

@@ -38,6 +38,7 @@ pub enum TasksPlace {
     Seccomp(usize),
     Network(usize),
     Program(usize),
+    Lock(usize),
 }
 
 impl fmt::Display for TasksPlace {
@@ -63,6 +64,7 @@ impl fmt::Display for TasksPlace {
             Self::Ipc(at) => write!(f, "contents of IPC namespaces {at}"),
             Self::Network(at) => write!(f, "network {at}"),
             Self::Program(at) => write!(f, "eBPF program {at}"),
+            Self::Lock(at) => write!(f, "lock {at}"),
         }
     }
 }
@@ -84,6 +86,8 @@ pub enum TasksRule {
         index: usize,
         count: usize,
     },
+    #[error("a lock is of a range or a kind, or of somebody, that cannot have one of this file")]
+    Lock,
     #[error(
         "an eBPF program is of a type, has an instruction or a name, or is attached where none that is restored is"
     )]

@@ -323,6 +323,7 @@ pub(in crate::tasks) fn record() -> Tasks {
         programs: Vec::new(),
         cgroup_settings: Vec::new(),
         pid_for_children: Vec::new(),
+        locks: Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ mod identity;
 mod inet;
 mod inotify;
 mod ipc;
+mod locks;
 mod memory;
 mod messages;
 mod named;
@@ -61,6 +62,8 @@ const SCENARIOS: &[Scenario] = &[
     ("inotify", inotify::watches),
     ("pidfd", inotify::processes),
     ("many-files", files::many),
+    ("locks", locks::kept),
+    ("lease", locks::lease),
     ("eventfd", events::counters),
     ("signalfd", events::signals),
     ("timerfd", events::timers),

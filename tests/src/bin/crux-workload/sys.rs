@@ -527,3 +527,9 @@ pub(crate) fn owner_of_ended(pid: i32) -> u32 {
     // SAFETY: what waitid fills in has the form of SIGCHLD.
     unsafe { info.si_uid() }
 }
+
+/// Takes a lease to read.
+pub(crate) fn lease(file: &impl std::os::fd::AsRawFd) -> bool {
+    // SAFETY: no memory is passed.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0 }
+}

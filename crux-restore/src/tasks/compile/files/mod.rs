@@ -12,6 +12,7 @@ mod fifos;
 mod homes;
 mod inet;
 mod late;
+mod locks;
 mod memory;
 mod names;
 mod netlink;
@@ -99,6 +100,7 @@ impl Compiler<'_> {
             self.watches(at, process);
             self.arena.stop(self.scripts[at.at()], TOGETHER);
         }
+        self.lock_descriptions(at);
         self.register(at, process);
         self.timer_files(at);
         let table = &tasks.descriptor_tables[index.at()];
@@ -130,6 +132,7 @@ impl Compiler<'_> {
             let rest = arguments![from, to, 0_u32];
             self.call(at, Call::new(libc::SYS_close_range).with(rest));
         }
+        self.lock_own(at, process);
     }
 }
 
