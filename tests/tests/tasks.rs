@@ -38,7 +38,8 @@ fn root_waits_keep_their_length_through_many_dumps() {
 }
 
 /// Of what has been removed the name is another, and segments that were attached for reading only are shown otherwise.
-const LOOK_OTHERWISE: [&str; 4] = [
+const LOOK_OTHERWISE: [&str; 5] = [
+    "lock-of-a-removed-file",
     "removed-files",
     "removed-directories",
     "removed-program",
@@ -105,6 +106,7 @@ survive! {
     root_descriptors_of_processes_survive "pidfd";
     root_many_open_files_survive "many-files";
     root_locks_survive "locks";
+    root_a_lock_of_a_removed_file_survives "lock-of-a-removed-file";
     root_counters_of_events_survive "eventfd";
     root_files_of_signals_survive "signalfd";
     root_files_of_timers_survive "timerfd";

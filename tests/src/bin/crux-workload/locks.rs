@@ -11,6 +11,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
+const WHOLE: &str = "FLOCK ADVISORY WRITE somebody 0 EOF";
+
 /// Until whoever waits has come to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -113,13 +115,10 @@ pub(crate) fn kept() -> Verify {
     ];
     wanted.sort();
     files.push((first, wanted));
-    // Of whole files, one of which has no name any more, and one that only a child has.
-    for name in ["whole", "removed"] {
-        let file = open(name);
-        flock(&file, FlockOperation::LockExclusive).expect("flock");
-        files.push((file, vec!["FLOCK ADVISORY WRITE somebody 0 EOF".to_owned()]));
-    }
-    fs::remove_file("/tmp/removed").expect("unlink");
+    // Of whole files, one that a child has.
+    let file = open("whole");
+    flock(&file, FlockOperation::LockExclusive).expect("flock");
+    files.push((file, vec![WHOLE.to_owned()]));
     let shared = open("shared");
     sys::child(|| {
         let file = open("shared");
@@ -138,6 +137,18 @@ pub(crate) fn kept() -> Verify {
             .iter()
             .filter_map(|(file, wanted)| same("locks", settled(file, wanted), wanted.clone()));
         each.collect()
+    })
+}
+
+/// Of a file that has no name any more.
+pub(crate) fn removed() -> Verify {
+    let file = open("removed");
+    flock(&file, FlockOperation::LockExclusive).expect("flock");
+    fs::remove_file("/tmp/removed").expect("unlink");
+    let wanted = [WHOLE.to_owned()];
+    Box::new(move || {
+        let found = settled(&file, &wanted);
+        same("locks", &found[..], &wanted).into_iter().collect()
     })
 }
 

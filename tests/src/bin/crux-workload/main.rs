@@ -63,6 +63,7 @@ const SCENARIOS: &[Scenario] = &[
     ("pidfd", inotify::processes),
     ("many-files", files::many),
     ("locks", locks::kept),
+    ("lock-of-a-removed-file", locks::removed),
     ("lease", locks::lease),
     ("eventfd", events::counters),
     ("signalfd", events::signals),
