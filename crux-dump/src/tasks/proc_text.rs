@@ -7,7 +7,6 @@ use crux_mount::sys::{self, SysError};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Longer than any of these files, but for lists of groups (65,536 numbers).
@@ -35,12 +34,17 @@ pub(super) fn read_of_thread(
 
 /// Reads all of such a file.
 pub(super) fn whole(file: File, name: impl Fn() -> String) -> Result<Vec<u8>, SysError> {
-    // Most are shorter: one read for all, and one for the end.
-    let mut bytes = Vec::with_capacity(4096);
-    file.take(LIMIT).read_to_end(&mut bytes).map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        SysError::new(format!("read({:?})", name()), errno)
-    })?;
+    // Most are shorter: one read for all, and one for the end. Some are kept: no more than they need.
+    let mut buffer = [0; 4096];
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < LIMIT {
+        match rustix::io::read(&file, &mut buffer) {
+            Ok(0) => break,
+            Ok(length) => bytes.extend_from_slice(&buffer[..length]),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(SysError::new(format!("read({:?})", name()), errno)),
+        }
+    }
     Ok(bytes)
 }
 
