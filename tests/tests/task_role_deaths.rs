@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail, ensure};
 use crux_tests::tracing::{Fault, Sight, Traced, named, run};
-use crux_tests::workload::{ask, dump, images, restore, start, verify};
+use crux_tests::workload::{ask, dump, images, restore, start, start_in_this_network, verify};
 use crux_tests::{Container, Lab, Setup, Table, children, patience};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -21,6 +21,11 @@ fn traced(lab: &Lab, container: &Container, options: &[&str], fault: Fault) -> R
     run(&lab.programs.dump, words, fault)
 }
 
+/// A container with few settings of a network to be read: every call of a traced program takes long.
+fn start_small(lab: &Lab) -> Result<Container> {
+    start_in_this_network(lab, "threads")
+}
+
 /// After a dump that was not to succeed.
 fn goes_on(lab: &Lab, container: &mut Container) -> Result<()> {
     for name in ["images", "images.partial"] {
@@ -32,7 +37,7 @@ fn goes_on(lab: &Lab, container: &mut Container) -> Result<()> {
 #[test]
 fn root_a_forbidden_call_ends_the_role_and_the_dump_of_tasks() {
     Lab::test(Setup::ROOT, |lab| {
-        let mut container = start(lab, "threads")?;
+        let mut container = start_small(lab)?;
         for (role, call, with) in [
             ("crux-tracer", "ptrace", "execve"),
             ("crux-tracer", "process_vm_readv", "mkdirat"),
@@ -54,9 +59,9 @@ fn root_a_forbidden_call_ends_the_role_and_the_dump_of_tasks() {
 #[test]
 fn root_a_role_of_a_dump_of_tasks_that_hangs_is_ended_with_the_run() {
     Lab::test(Setup::ROOT, |lab| {
-        let mut container = start(lab, "threads")?;
+        let mut container = start_small(lab)?;
         // The limit is for each answer, and those before the one that does not come have to be in time.
-        let limit = patience(1).as_secs().max(4).to_string();
+        let limit = patience(2).as_secs().max(4).to_string();
         for (role, call) in [("crux-tracer", "ptrace"), ("crux-encoder", "fsync")] {
             let call = named(call);
             let options = ["--time-limit", &limit];
@@ -75,7 +80,7 @@ fn root_a_role_of_a_dump_of_tasks_that_hangs_is_ended_with_the_run() {
 #[test]
 fn root_a_role_of_a_dump_of_tasks_that_answers_out_of_turn_ends_the_run() {
     Lab::test(Setup::ROOT, |lab| {
-        let mut container = start(lab, "threads")?;
+        let mut container = start_small(lab)?;
         for role in ["crux-tracer", "crux-collector", "crux-encoder"] {
             let traced = traced(lab, &container, &[], Fault::Repeat { role })?;
             let stderr = &traced.output.stderr;
@@ -91,7 +96,7 @@ fn root_a_role_of_a_dump_of_tasks_that_answers_out_of_turn_ends_the_run() {
 #[test]
 fn root_any_role_of_a_dump_of_tasks_is_killed_and_the_tasks_go_on() {
     Lab::test(Setup::ROOT, |lab| {
-        let mut container = start(lab, "threads")?;
+        let mut container = start_small(lab)?;
         for nth in (1..).step_by(211) {
             let traced = traced(lab, &container, &[], Fault::KillRole { nth })?;
             match traced.output.code() {

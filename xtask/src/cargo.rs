@@ -14,6 +14,8 @@ pub(crate) enum Profile {
     Debug,
     /// target/release
     Release,
+    /// target/emulated: little is optimised, where every instruction is emulated
+    Emulated,
 }
 
 /// The top directory of the workspace.
@@ -78,6 +80,10 @@ pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
         Profile::Release => {
             command.arg("--release");
             "release"
+        }
+        Profile::Emulated => {
+            command.args(["--profile", "emulated"]);
+            "emulated"
         }
     };
     succeed(&mut command)?;

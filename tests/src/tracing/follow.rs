@@ -223,7 +223,9 @@ impl Tracer {
         self.count += 1;
         if self.begun {
             *self.calls.entry(number).or_default() += 1;
-            self.note_path(pid, number, registers);
+            if self.fault == Fault::None {
+                self.note_path(pid, number, registers);
+            }
         }
         match self.fault {
             Fault::Kill { nth } if nth == self.count => {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 /// What is to go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: the calls are counted.
+    /// Nothing: the calls are counted, and their paths noted.
     None,
     /// The call of this number, from 1, of one kind fails without being made.
     Fail {
@@ -91,7 +91,7 @@ pub struct Traced {
     pub sights: Vec<Sight>,
     /// How many calls there were, by number.
     pub calls: BTreeMap<i64, usize>,
-    /// The path of every call that names one, in order.
+    /// The path of every call that names one, in order; with [`Fault::None`].
     pub paths: Vec<Vec<u8>>,
 }
 

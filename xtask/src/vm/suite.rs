@@ -31,21 +31,23 @@ pub(super) enum Scope {
 }
 
 /// A test that the tier leaves out, and `vm-test` runs: by the start of its name, and why.
-const SLOW: [(&str, &str); 8] = [
+const SLOW: [(&str, &str); 11] = [
     ("tests::faults root_each_call_", EVERY_CALL),
     ("tests::faults root_restore_killed", EVERY_CALL),
     ("tests::faults root_dump_killed", EVERY_CALL),
     ("tests::dump_tasks root_a_dumper_that_is_killed", EVERY_CALL),
-    (
-        "tests::task_role_deaths root_any_role_of_a_dump",
-        EVERY_CALL,
-    ),
+    ("tests::task_role_deaths root_any_role", EVERY_CALL),
+    ("tests::many root_ten_thousand", MANY),
+    ("tests::targets root_dump_of_a_table_that_changes", RACE),
+    ("tests::hostile surroundings::root_cve_2021_30465", RACE),
     ("tests::hostile root_flipped_bits", NO_KERNEL),
     ("tests::hostile root_huge_counts", NO_KERNEL),
     ("crux-image::", NO_KERNEL),
 ];
 const EVERY_CALL: &str =
     "the time: it runs the executables once for each of their calls, and traces them";
+const MANY: &str = "the time: a thousand mounts show as much, but for the time";
+const RACE: &str = "the time: it waits for a race to end both ways, and it does so on the host";
 const NO_KERNEL: &str = "the time: it reads images, which is the same on every kernel";
 
 const LACKS: [Lack; 15] = [

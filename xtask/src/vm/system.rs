@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::qemu::Accelerator;
 use super::suite::Suite;
 use super::{cache, modules};
-use crate::cargo::{output, succeed, target, workspace};
+use crate::cargo::{Profile, build, output, succeed, target, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -154,7 +154,6 @@ fn programs(tree: &mut Archive, suite: &Suite) -> Result<()> {
     // Not the running one: cargo may just have put another in its place.
     let own = target().join("debug/xtask");
     let mut built: Vec<_> = suite.programs().into_iter().map(Path::to_owned).collect();
-    built.extend(EXECUTABLES.map(|name| target().join("debug").join(name)));
     let mut tools = Vec::new();
     for name in TOOLS {
         match find(name) {
@@ -167,6 +166,13 @@ fn programs(tree: &mut Archive, suite: &Suite) -> Result<()> {
     }
     for path in &built {
         copy_as(tree, path, &stripped(path)?)?;
+    }
+    // Where the tests look for them.
+    let optimised = build(Profile::Emulated)?;
+    for name in EXECUTABLES {
+        let path = optimised.join(name);
+        copy_as(tree, &target().join("debug").join(name), &stripped(&path)?)?;
+        built.push(path);
     }
     copy_as(tree, Path::new(GUEST), &stripped(&own)?)?;
     libraries(tree, &[tools, built, vec![own]].concat())
