@@ -8,8 +8,8 @@ use crate::cli::Options;
 use crate::failure::{Exit, Failure, OrExit};
 use crate::judge::Policy;
 use crate::roles::message::{
-    Answer, Ask, Doubt, Filtered, Finished, Fit, LARGE, Order, Refusal, SEGMENTS, SMALL, Stopped,
-    TEXT, Trace, bound, printable,
+    Answer, Ask, Doubt, Filtered, Finished, Fit, LARGE, Order, Refusal, SEGMENTS, SMALL, Settings,
+    Stopped, TEXT, Trace, bound, printable,
 };
 use crate::roles::{collector, encoder, reader, spec, tracer};
 use crate::tasks::Release;
@@ -259,8 +259,9 @@ impl Roles {
         let pages = members.get(PAGES).or(void);
         self.begin_to_capture(&tables, pages)?;
         let done = self.contents(&work, members.get(..PAGES).unwrap_or(&members));
-        let captured = self.captured(pages);
-        let (done, captured) = (done?, captured?);
+        let settings = self.settings();
+        let captured = self.captured(pages, settings.as_deref().ok());
+        let (done, _, captured) = (done?, settings?, captured?);
         if !self.is_unchanged()? {
             return Err(Stop::Changed);
         }
@@ -369,8 +370,28 @@ impl Roles {
         tracer.send_bytes(tables).or_exit(Exit::Undone)
     }
 
+    /// The settings of network namespaces, for the tracer, which is capturing meanwhile.
+    fn settings(&mut self) -> Result<Vec<u8>, Stop> {
+        if self.tracer.is_none() {
+            return Ok(Vec::new());
+        }
+        self.collector
+            .send(&Ask::Settings, &[])
+            .or_exit(Exit::Undone)?;
+        let answer = self.collector.receive::<Answer<()>>(bound(SMALL, 0));
+        if let Err(refusal) = answer.or_exit(Exit::Undone)?.0 {
+            return self.doubted(refusal);
+        }
+        let bytes = self.collector.receive_bytes(bound(LARGE, 0));
+        Ok(bytes.or_exit(Exit::Undone)?)
+    }
+
     /// The record of tasks, where there is one. Memory goes into its member directly.
-    fn captured(&mut self, pages: Option<&OwnedFd>) -> Result<Option<Vec<u8>>, Stop> {
+    fn captured(
+        &mut self,
+        pages: Option<&OwnedFd>,
+        settings: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, Stop> {
         let (Some(tracer), Some(pages)) = (&mut self.tracer, pages) else {
             return Ok(None);
         };
@@ -384,6 +405,12 @@ impl Roles {
         if let Err(refusal) = done {
             return self.doubted(refusal);
         }
+        let sent = match settings {
+            Some(settings) => tracer.send_bytes(settings),
+            // The record that it makes then is for nobody.
+            None => tracer.send(&Settings::default(), &[]),
+        };
+        sent.or_exit(Exit::Undone)?;
         let bytes = tracer.receive_bytes(bound(LARGE, 0));
         Ok(Some(bytes.or_exit(Exit::Undone)?))
     }
@@ -396,7 +423,7 @@ impl Roles {
         void: Option<&OwnedFd>,
     ) -> Result<Failure, Failure> {
         self.begin_to_capture(tables, void)?;
-        if let Err(Stop::Failed(tasks)) = self.captured(void) {
+        if let Err(Stop::Failed(tasks)) = self.captured(void, None) {
             mounts.obstacles.extend(tasks.obstacles);
             mounts.message = crate::collect::stands_in_the_way(mounts.obstacles.len());
         }

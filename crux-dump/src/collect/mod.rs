@@ -25,19 +25,23 @@ mod wishes;
 pub(crate) use contents::{Recorded, collect as collect_contents};
 pub use error::DumpError;
 pub(crate) use error::stands_in_the_way;
+pub(crate) use networks::settings_of_new;
 pub use peel::PeelError;
 pub use process::Process;
 pub(crate) use wishes::unfulfilled as check_wishes;
 
 use crate::judge::{NamespaceId, RootFact, SeenNamespace};
+use crate::network::Values;
 use crate::roles::message::{Facts, Space, Tables};
 use crux_image::mounts::UserNsIndex;
+use crux_image::tasks::NetSysctl;
 use crux_mount::features::Features;
 use crux_mount::ids::MountId;
 use crux_mount::observe::{self, Hidden, ObserveError, ObservedNamespace, Reading, RootPlace};
 use crux_mount::sys::NamespaceKind;
 use inside::Home;
 use machine::Machine;
+use networks::Networks;
 use roots::Roots;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
@@ -54,6 +58,7 @@ pub struct Collected {
     readings: Vec<Reading>,
     watches: Vec<Watch>,
     home: Home,
+    networks: Networks,
     /// What [`Collected::look`] has found, in the same order.
     roots: Vec<Roots>,
     facts: HashMap<MountId, RootFact>,
@@ -95,8 +100,9 @@ pub fn read(
         foreign: Vec::new(),
         networks: Vec::new(),
     };
+    let mut networks = Networks::default();
     if tasks == WithTasks::Yes {
-        tables.networks = networks::of_tasks(&own, pid, &machine)?;
+        (networks, tables.networks) = networks::of_tasks(&own, pid, &machine)?;
     }
     let mut users = Users::new(&own)?;
     if tasks == WithTasks::Yes {
@@ -110,6 +116,7 @@ pub fn read(
         readings: Vec::with_capacity(processes.len()),
         watches: Vec::with_capacity(processes.len()),
         home: Home::new(own),
+        networks,
         roots: Vec::new(),
         facts: HashMap::new(),
         processes,
@@ -190,6 +197,13 @@ impl Collected {
         }
         self.facts.clone_from(&facts.roots);
         Ok(facts)
+    }
+
+    /// The settings of each network namespace in the tables, given those of a new one.
+    pub(crate) fn settings(&self, new: Option<&Values>) -> Result<Vec<Vec<NetSysctl>>, DumpError> {
+        let pid = self.spaces.first().map_or(0, |first| first.pid);
+        let settings = self.networks.settings(new);
+        settings.map_err(|error| DumpError::Process { pid, error })
     }
 }
 

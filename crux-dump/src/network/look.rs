@@ -11,7 +11,7 @@ use super::sysctls::{self, Values};
 use super::{SeenNetwork, entries::IFADDRMSG};
 use crate::judge::NamespaceId;
 use crux_image::path::Escaped;
-use crux_image::tasks::{NetDeviceKind, NetNsIndex, Network, VethPeer};
+use crux_image::tasks::{NetDeviceKind, NetNsIndex, NetSysctl, Network, VethPeer};
 use crux_mount::sys::{self, NamespaceKind, SysError};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
@@ -40,7 +40,8 @@ pub(crate) struct Visit {
     pub(crate) namespace: OwnedFd,
 }
 
-/// Looks at all of them. `home` is the namespace that the caller is in, and is in again afterwards.
+/// Looks at all of them, but for their settings. `home` is the namespace that the caller is in, and is in again
+/// afterwards.
 pub(crate) fn look(home: &OwnedFd, visits: &[Visit]) -> Result<Vec<SeenNetwork>, SysError> {
     if visits.is_empty() {
         return Ok(Vec::new());
@@ -67,6 +68,22 @@ pub(crate) fn look(home: &OwnedFd, visits: &[Visit]) -> Result<Vec<SeenNetwork>,
     Ok(seen)
 }
 
+/// The settings of each that are not as in a new namespace, and can be written. This takes longer than all else
+/// that is looked at.
+pub(crate) fn settings(
+    home: &OwnedFd,
+    visits: &[Visit],
+    new: &Values,
+) -> Result<Vec<Vec<NetSysctl>>, SysError> {
+    let read = |visit: &Visit| {
+        sys::setns(&visit.namespace, NamespaceKind::Net)?;
+        Ok(sysctls::kept(new))
+    };
+    let settings = visits.iter().map(read).collect();
+    sys::setns(home, NamespaceKind::Net)?;
+    settings
+}
+
 /// A pair of which one end is at home.
 struct End {
     network: usize,
@@ -76,12 +93,10 @@ struct End {
 }
 
 fn visit_all(home: &OwnedFd, visits: &[Visit]) -> Result<(Vec<SeenNetwork>, Vec<End>), SysError> {
-    sys::unshare_namespace(NamespaceKind::Net)?;
-    let fresh = sysctls::read();
     let (mut seen, mut ends) = (Vec::new(), Vec::new());
     for (at, visit) in visits.iter().enumerate() {
         sys::setns(&visit.namespace, NamespaceKind::Net)?;
-        let (network, found) = one(visit.id, at, &fresh)?;
+        let (network, found) = one(visit.id, at)?;
         seen.push(network);
         let route = Netlink::route()?;
         for (device, found) in found.iter().enumerate() {
@@ -111,7 +126,7 @@ fn visit_all(home: &OwnedFd, visits: &[Visit]) -> Result<(Vec<SeenNetwork>, Vec<
 }
 
 /// The namespace that the caller is in.
-fn one(id: NamespaceId, at: usize, fresh: &Values) -> Result<(SeenNetwork, Vec<Found>), SysError> {
+fn one(id: NamespaceId, at: usize) -> Result<(SeenNetwork, Vec<Found>), SysError> {
     let mut obstacles = Vec::new();
     let route = Netlink::route()?;
     let all = |kind, body: &[u8]| route.ask(kind, Scope::All, body);
@@ -135,7 +150,7 @@ fn one(id: NamespaceId, at: usize, fresh: &Values) -> Result<(SeenNetwork, Vec<F
         routes: routes(&both::<RTMSG>(&route, RTM_GETROUTE)?, &mut obstacles),
         rules: rules(&both::<RULE>(&route, RTM_GETRULE)?, &mut obstacles),
         neighbours: neighbours(&neighbour, &mut obstacles),
-        sysctls: sysctls::kept(fresh),
+        sysctls: Vec::new(),
     };
     let seen = SeenNetwork {
         id,

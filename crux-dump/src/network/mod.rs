@@ -12,7 +12,8 @@ mod message;
 mod route;
 mod sysctls;
 
-pub(crate) use look::{Visit, look};
+pub(crate) use look::{Visit, look, settings};
+pub(crate) use sysctls::{Values, of_new as settings_of_new};
 
 use crate::judge::NamespaceId;
 use crux_image::tasks::Network;

@@ -3,6 +3,7 @@
 //! Kind: effect where it reads; what counts is pure. The directory shows the namespace of whoever reads it.
 
 use crux_image::tasks::NetSysctl;
+use crux_mount::sys::{self, NamespaceKind, SysError};
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, openat, statat};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,11 +24,19 @@ const LEFT: [&[u8]; 6] = [
 ];
 
 /// Values by path.
-pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Those of a namespace that is made for this, and is gone again; the caller is `home` again afterwards.
+pub(crate) fn of_new(home: &OwnedFd) -> Result<Values, SysError> {
+    sys::unshare_namespace(NamespaceKind::Net)?;
+    let values = read();
+    sys::setns(home, NamespaceKind::Net)?;
+    Ok(values)
+}
 
 /// All that can be read in the namespace that the caller is in. What can only be written is left out: it
 /// says so when it is written.
-pub(super) fn read() -> Values {
+fn read() -> Values {
     let mut values = Values::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(top) = openat(CWD, TOP, flags, Mode::empty()) {

@@ -4,7 +4,7 @@
 //! told by the encoder. Bulk data goes into the members that it is given, nothing else of the
 //! image is in its reach.
 
-use super::message::{Answer, Ask, Done, IpcSight, LARGE, Refusal, SMALL, Work, bound};
+use super::message::{Answer, Ask, Done, IpcSight, LARGE, Refusal, SMALL, Settings, Work, bound};
 use crate::cli::Options;
 use crate::collect::{self, Collected, DumpError, Recorded, WithTasks};
 use crux_image::contents::ContentsWriter;
@@ -20,12 +20,24 @@ pub(crate) fn work(
     channel: &Channel,
 ) -> Result<(), ChannelError> {
     let features = Features::probe_reading();
+    let new = match options.mounts_only {
+        true => None,
+        // Before tasks are frozen.
+        false => collect::settings_of_new(options.pid()),
+    };
     let mut collected = None;
     loop {
         let (ask, files) = channel.receive::<Ask>(bound(SMALL, 2))?;
         match (ask, &collected) {
             (Ask::Look, _) => collected = look(options, &features, grounds, channel)?,
             (Ask::Contents, Some(collected)) => contents(collected, files, grounds, channel)?,
+            (Ask::Settings, Some(collected)) => match collected.settings(new.as_ref()) {
+                Err(error) => refuse(error.advised(grounds), channel)?,
+                Ok(settings) => {
+                    channel.send(&Answer::Ok(()), &[])?;
+                    channel.send(&Settings(settings), &[])?;
+                }
+            },
             (Ask::Ipc, _) => ipc(options, grounds, channel)?,
             (Ask::Unchanged, Some(collected)) => {
                 let unchanged = collect::is_unchanged(collected, &features);
@@ -34,7 +46,9 @@ pub(crate) fn work(
                     &[],
                 )?;
             }
-            (Ask::Contents | Ask::Unchanged, None) => return Err(ChannelError::Malformed),
+            (Ask::Contents | Ask::Settings | Ask::Unchanged, None) => {
+                return Err(ChannelError::Malformed);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::network::SeenNetwork;
 use crate::tasks::{CaptureError, FreezeError, Release, TaskObstacle};
 use crux_image::contents::Section;
 use crux_image::mounts::{IdMap, Lock, OriginIndex, UserNamespace, UserNsIndex};
-use crux_image::tasks::SeccompFilter;
+use crux_image::tasks::{NetSysctl, SeccompFilter};
 use crux_mount::ids::{Device, MountId};
 use crux_mount::mountinfo::Entry;
 use crux_role::{Bound, Need, named};
@@ -52,6 +52,8 @@ pub(crate) enum Ask {
     Contents,
     /// It answers, and the descriptors of segments come along; [`IpcSight`] follows.
     Ipc,
+    /// It answers, [`Settings`] follow.
+    Settings,
     /// Whether the tables are still those that it has read.
     Unchanged,
 }
@@ -67,8 +69,8 @@ pub(crate) enum Trace {
     Filtered,
     /// [`SeenFilters`] follow. There is no answer.
     Filters,
-    /// [`Tables`] follow, and the member for memory comes along: it answers,
-    /// [`Captured`](crate::tasks::Captured) follows.
+    /// [`Tables`] follow, and the member for memory comes along: it answers, is sent [`Settings`], which were looked for
+    /// meanwhile, and [`Captured`](crate::tasks::Captured) follows.
     Capture,
     /// To let them go: it answers with how long they were stopped, in microseconds.
     Release(Release),
@@ -198,6 +200,10 @@ pub(crate) struct Work {
     pub contents: Vec<ContentsWork>,
     pub wishes: Vec<WishCheck>,
 }
+
+/// From the collector to the tracer: of each network namespace of [`Tables`] what is not as in a new one.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Settings(pub Vec<Vec<NetSysctl>>);
 
 /// From the collector to the encoder: it was done.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,8 +5,8 @@
 
 use super::encoder;
 use super::message::{
-    Answer, Filtered, IpcSight, LARGE, Refusal, SEGMENTS, SMALL, SeenFilters, Stopped, Tables,
-    Trace, bound,
+    Answer, Filtered, IpcSight, LARGE, Refusal, SEGMENTS, SMALL, SeenFilters, Settings, Stopped,
+    Tables, Trace, bound,
 };
 use crate::judge::Policy;
 use crate::tasks::{self, Captured, Filters, Frozen, Ipc, Surroundings};
@@ -87,8 +87,10 @@ pub(crate) fn work(
 fn send(recorded: Result<Captured, Refusal>, channel: &Channel) -> Result<(), ChannelError> {
     match recorded {
         Err(refusal) => channel.send(&Answer::<()>::Err(refusal), &[]),
-        Ok(captured) => {
+        Ok(mut captured) => {
             channel.send(&Answer::Ok(()), &[])?;
+            let (Settings(settings), _) = channel.receive(bound(LARGE, 0))?;
+            captured.add(settings);
             channel.send(&captured, &[])
         }
     }

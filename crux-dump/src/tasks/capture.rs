@@ -25,8 +25,8 @@ use crate::network::SeenNetwork;
 use crate::sys;
 use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::{
-    AddressSpace, Clocks, InetSocket, IntervalTimer, PidNsIndex, Process, Socket, SocketState,
-    SpaceIndex, Tasks, Thread,
+    AddressSpace, Clocks, InetSocket, IntervalTimer, NetSysctl, PidNsIndex, Process, Socket,
+    SocketState, SpaceIndex, Tasks, Thread,
 };
 use crux_mount::sys::SysError;
 use crux_trace::{Queue, Stopped};
@@ -101,6 +101,20 @@ pub struct Captured {
     pub tasks: Tasks,
     /// CRC-32 of the pages.
     pub checksum: u32,
+    /// Where each of the record's network namespaces is in [`Surroundings::networks`].
+    #[serde(skip)]
+    networks: Vec<usize>,
+}
+
+impl Captured {
+    /// The settings of each of [`Surroundings::networks`], which are the last to be known.
+    pub(crate) fn add(&mut self, mut settings: Vec<Vec<NetSysctl>>) {
+        for (network, place) in self.tasks.networks.iter_mut().zip(&self.networks) {
+            if let Some(settings) = settings.get_mut(*place) {
+                network.sysctls = std::mem::take(settings);
+            }
+        }
+    }
 }
 
 /// Captures frozen tasks; their memory goes to `pages`.
@@ -227,7 +241,11 @@ pub fn capture(
         pid_for_children,
         locks: files.locks,
     };
-    Ok(Captured { tasks, checksum })
+    Ok(Captured {
+        tasks,
+        checksum,
+        networks: namespaces.places,
+    })
 }
 
 /// Which of the record each process is in.

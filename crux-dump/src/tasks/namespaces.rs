@@ -27,7 +27,7 @@ type Inode = u64;
 pub(super) struct Namespaces<'a> {
     seen: &'a [SeenNetwork],
     /// Which of `seen` each of `net` is.
-    places: Vec<usize>,
+    pub(super) places: Vec<usize>,
     own: HashMap<&'static str, Inode>,
     users: HashMap<Inode, UserNsIndex>,
     known: HashMap<Inode, usize>,
