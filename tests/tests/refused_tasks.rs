@@ -35,6 +35,12 @@ fn root_a_lease_is_refused() {
 }
 
 #[test]
+fn root_a_namespace_that_nobody_is_in_is_refused() {
+    let words = ["is of a uts namespace that no process of the container is in"];
+    scenario_is_refused("empty-namespace", &words);
+}
+
+#[test]
 fn root_processes_that_share_memory_are_refused() {
     scenario_is_refused(
         "memory-of-two",

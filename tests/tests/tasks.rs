@@ -104,6 +104,7 @@ survive! {
     root_files_tell_whom_they_told "telling-file";
     root_watches_keep_their_numbers "inotify";
     root_descriptors_of_processes_survive "pidfd";
+    root_descriptors_of_namespaces_survive "held-namespaces";
     root_many_open_files_survive "many-files";
     root_locks_survive "locks";
     root_a_lock_of_a_removed_file_survives "lock-of-a-removed-file";

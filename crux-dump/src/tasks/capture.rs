@@ -25,8 +25,8 @@ use crate::network::SeenNetwork;
 use crate::sys;
 use crux_image::mounts::{NamespaceIndex, UserNamespace, UserNsIndex};
 use crux_image::tasks::{
-    AddressSpace, Clocks, InetSocket, IntervalTimer, NetSysctl, PidNsIndex, Process, Socket,
-    SocketState, SpaceIndex, Tasks, Thread,
+    AddressSpace, Clocks, InetSocket, IntervalTimer, NetSysctl, OpenNamespace, OpenTarget,
+    PidNsIndex, Process, Socket, SocketState, SpaceIndex, Tasks, Thread,
 };
 use crux_mount::sys::SysError;
 use crux_trace::{Queue, Stopped};
@@ -145,7 +145,7 @@ pub fn capture(
         &mut objects,
         &mut obstacles,
     )?;
-    let files = files::capture(
+    let mut files = files::capture(
         &frozen.targets,
         &places,
         surroundings.policy,
@@ -170,6 +170,11 @@ pub fn capture(
         };
         let threads = &frozen.held[at].threads;
         processes.push(recorder.process(target, threads, told, common, &mut obstacles)?);
+    }
+    for (file, kind, process) in std::mem::take(&mut files.namespaces) {
+        if let Some(namespace) = OpenNamespace::of(&processes[process.at()], kind) {
+            files.files[file.at()].target = OpenTarget::Namespace(namespace);
+        }
     }
     let seccomp_chains = filters.complete(frozen, &mut processes, &mut obstacles);
     let seccomp_chains =

@@ -371,6 +371,10 @@ impl View<'_> {
             OpenTarget::Process(index) => {
                 format!("process {}", self.tasks.processes[index.at()].first_pid())
             }
+            OpenTarget::Namespace(namespace) => match namespace.position() {
+                Some(at) => format!("{} namespace {at}", namespace.kind()),
+                None => format!("{} namespace of the caller", namespace.kind()),
+            },
             OpenTarget::Program(index) => program(&self.tasks.programs[index.at()]),
             OpenTarget::Inotify(watches) => {
                 let shown = watches.iter().map(|it| {

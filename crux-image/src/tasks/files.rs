@@ -4,10 +4,11 @@
 //! flags and the offset, and may have many descriptors (open(2)).
 
 use super::{
-    BpfIndex, EpollTarget, EventCounter, FileIndex, PipeIndex, ProcessIndex, SharedMemoryIndex,
-    SocketIndex, TerminalFile, TerminalIndex, TimerFile, UnlinkedIndex, Watch,
+    BpfIndex, CgroupNsIndex, EpollTarget, EventCounter, FileIndex, IpcNsIndex, NetNsIndex,
+    PidNsIndex, PipeIndex, Process, ProcessIndex, SharedMemoryIndex, SocketIndex, TerminalFile,
+    TerminalIndex, TimeNsIndex, TimerFile, UnlinkedIndex, UtsNsIndex, Watch,
 };
-use crate::mounts::{FileKind, MountIndex, NamespaceIndex};
+use crate::mounts::{FileKind, MountIndex, NamespaceIndex, UserNsIndex};
 use crate::path::RelPath;
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +151,73 @@ pub enum OpenTarget {
     Inotify(Vec<Watch>),
     /// An eBPF program (bpf(2)).
     Program(BpfIndex),
+    /// A namespace (`/proc/PID/ns/*`).
+    Namespace(OpenNamespace),
+}
+
+/// A namespace that some process is in; where none is named, the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the kinds of namespaces(7)")]
+pub enum OpenNamespace {
+    Mount(NamespaceIndex),
+    User(Option<UserNsIndex>),
+    Pid(PidNsIndex),
+    Uts(Option<UtsNsIndex>),
+    Ipc(Option<IpcNsIndex>),
+    Net(Option<NetNsIndex>),
+    Cgroup(Option<CgroupNsIndex>),
+    Time(Option<TimeNsIndex>),
+}
+
+impl OpenNamespace {
+    /// The names of the kinds, as in `/proc/PID/ns`.
+    pub const KINDS: [&str; 8] = ["mnt", "user", "pid", "uts", "ipc", "net", "cgroup", "time"];
+
+    /// That of a kind that a process is in; none of a zombie, and of a kind that there is not.
+    #[must_use]
+    pub fn of(process: &Process, kind: &str) -> Option<Self> {
+        Some(match kind {
+            "mnt" => Self::Mount(process.mount_namespace?),
+            "user" => Self::User(process.user_namespace),
+            "pid" => Self::Pid(process.pid_namespace),
+            "uts" => Self::Uts(process.uts_namespace),
+            "ipc" => Self::Ipc(process.ipc_namespace),
+            "net" => Self::Net(process.net_namespace),
+            "cgroup" => Self::Cgroup(process.cgroup_namespace),
+            "time" => Self::Time(process.time_namespace),
+            _ => return None,
+        })
+    }
+
+    /// The name of its kind.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Mount(_) => "mnt",
+            Self::User(_) => "user",
+            Self::Pid(_) => "pid",
+            Self::Uts(_) => "uts",
+            Self::Ipc(_) => "ipc",
+            Self::Net(_) => "net",
+            Self::Cgroup(_) => "cgroup",
+            Self::Time(_) => "time",
+        }
+    }
+
+    /// Its position among those of its kind; none: the caller's.
+    #[must_use]
+    pub fn position(self) -> Option<usize> {
+        match self {
+            Self::Mount(at) => Some(at.at()),
+            Self::User(at) => at.map(|at| at.at()),
+            Self::Pid(at) => Some(at.at()),
+            Self::Uts(at) => at.map(|at| at.at()),
+            Self::Ipc(at) => at.map(|at| at.at()),
+            Self::Net(at) => at.map(|at| at.at()),
+            Self::Cgroup(at) => at.map(|at| at.at()),
+            Self::Time(at) => at.map(|at| at.at()),
+        }
+    }
 }
 
 /// Which end.

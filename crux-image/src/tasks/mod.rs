@@ -45,7 +45,7 @@ pub use counters::{EventCounter, TimerFile};
 pub use epoll::EpollTarget;
 pub use files::{
     Descriptor, DescriptorTable, FileAccess, FileFlags, FileOwner, FsContext, Location, OpenFile,
-    OpenTarget, OwnerKind, Pipe, PipeEnd,
+    OpenNamespace, OpenTarget, OwnerKind, Pipe, PipeEnd,
 };
 pub use inet_socket::InetSocket;
 pub use inotify::Watch;

@@ -93,6 +93,10 @@ fn every_rule_of_open_files_is_kept() {
             "names process 9",
         ),
         (
+            |t| t.files[0].target = OpenTarget::Namespace(OpenNamespace::Uts(Some(UtsNsIndex(9)))),
+            "names UTS namespace 9",
+        ),
+        (
             |t| {
                 let watch = Watch {
                     number: 7,

@@ -282,8 +282,19 @@ pub(crate) fn connected() -> Tasks {
     }
 }
 
-/// What version 4 added: a lock of each kind, the last on a range.
+/// What version 4 added: a lock of each kind, the last on a range; a descriptor of a namespace.
 pub(crate) fn locked() -> Tasks {
+    let mut tasks = record();
+    tasks.files.push(OpenFile {
+        target: OpenTarget::Namespace(OpenNamespace::Pid(tasks.processes[0].pid_namespace)),
+        ..tasks.files[0].clone()
+    });
+    let last = FileIndex(tasks.files.len() as u32 - 1);
+    tasks.descriptor_tables[0].descriptors.push(Descriptor {
+        number: 40,
+        close_on_exec: false,
+        file: last,
+    });
     let lock = |owner| FileLock {
         file: FileIndex(0),
         owner,
@@ -304,6 +315,6 @@ pub(crate) fn locked() -> Tasks {
                 ..lock(LockOwner::Table(DescriptorTableIndex(0)))
             },
         ],
-        ..record()
+        ..tasks
     }
 }

@@ -54,6 +54,9 @@ impl Collector<'_> {
         if seen.path == b"anon_inode:[pidfd]" || seen.path.starts_with(b"pidfd:[") {
             return Ok(Some(self.process(target, seen)));
         }
+        if let Some(found) = self.namespace(target, seen)? {
+            return Ok(Some(found));
+        }
         if seen.path == b"anon_inode:bpf-prog" {
             return self.program(target, seen).map(Some);
         }

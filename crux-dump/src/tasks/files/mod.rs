@@ -14,6 +14,7 @@ mod inet;
 mod inotify;
 mod locks;
 mod messages;
+mod namespaces;
 mod netlink;
 mod outside;
 mod owners;
@@ -93,6 +94,8 @@ pub struct Files {
     pub programs: Vec<BpfProgram>,
     /// The number that each has as long as it is loaded.
     pub program_numbers: Vec<u32>,
+    /// Files that are namespaces: of which kind, and who is in it. What they lead to is for the record of that process to say.
+    pub namespaces: Vec<(FileIndex, &'static str, ProcessIndex)>,
     /// Locks on files.
     pub locks: Vec<FileLock>,
     /// Of each process: none for a zombie, and where there is an obstacle.
@@ -146,6 +149,8 @@ pub(crate) fn capture(
         names: Names::new(policy),
         programs: HashMap::new(),
         attached,
+        namespaces: None,
+        targets,
         known_locks: HashSet::new(),
         replaces_programs: policy.replaces_programs,
         terminals: Terminals::default(),
@@ -223,6 +228,9 @@ struct Collector<'a> {
     /// By the kernel's numbers.
     programs: HashMap<u32, BpfIndex>,
     attached: &'a [AttachedProgram],
+    /// Looked for when there is a descriptor of one.
+    namespaces: Option<namespaces::Known>,
+    targets: &'a [Target],
     known_locks: HashSet<FileLock>,
     /// `--replace-bpf`
     replaces_programs: bool,

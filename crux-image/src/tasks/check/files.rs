@@ -7,8 +7,9 @@ use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
 use crate::mounts::Mounts;
 use crate::path::is_printable;
 use crate::tasks::{
-    DescriptorTable, EpollTarget, Location, OpenFile, OpenTarget, PAGE_SIZE, PageSource, Pipe,
-    Tasks, TerminalFile, TimerFile, UnlinkedFile, UnlinkedIndex, UnlinkedKind, Watch,
+    DescriptorTable, EpollTarget, Location, OpenFile, OpenNamespace, OpenTarget, PAGE_SIZE,
+    PageSource, Pipe, Tasks, TerminalFile, TimerFile, UnlinkedFile, UnlinkedIndex, UnlinkedKind,
+    Watch,
 };
 
 /// `NR_OPEN` can be raised to this (`sysctl_nr_open_max`).
@@ -107,6 +108,28 @@ fn check_file(tasks: &Tasks, mounts: &Mounts, file: &OpenFile) -> Result<(), Tas
         OpenTarget::Process(index) => in_range("process", index.at(), tasks.processes.len()),
         OpenTarget::Inotify(watches) => inotify(mounts, watches),
         OpenTarget::Program(index) => in_range("eBPF program", index.at(), tasks.programs.len()),
+        OpenTarget::Namespace(namespace) => open_namespace(tasks, mounts, *namespace),
+    }
+}
+
+fn open_namespace(
+    tasks: &Tasks,
+    mounts: &Mounts,
+    namespace: OpenNamespace,
+) -> Result<(), TasksRule> {
+    let (what, count) = match namespace {
+        OpenNamespace::Mount(_) => ("mount namespace", mounts.namespaces.len()),
+        OpenNamespace::User(_) => ("user namespace", mounts.user_namespaces.len()),
+        OpenNamespace::Pid(_) => ("pid namespace", tasks.pid_namespaces.len()),
+        OpenNamespace::Uts(_) => ("UTS namespace", tasks.uts_namespaces.len()),
+        OpenNamespace::Ipc(_) => ("IPC namespace", tasks.ipc_namespaces.len()),
+        OpenNamespace::Net(_) => ("network namespace", tasks.net_namespaces.len()),
+        OpenNamespace::Cgroup(_) => ("cgroup namespace", tasks.cgroup_namespaces.len()),
+        OpenNamespace::Time(_) => ("time namespace", tasks.time_namespaces.len()),
+    };
+    match namespace.position() {
+        Some(at) => in_range(what, at, count),
+        None => Ok(()),
     }
 }
 

@@ -284,8 +284,13 @@ impl Numbers {
 
 /// Whether something is opened that has no name, or ipc namespaces have something in them.
 fn needs_proc(tasks: &Tasks) -> bool {
-    use OpenTarget::{Inotify, Memory, Pipe};
-    let nameless = |file: &OpenFile| matches!(file.target, Pipe(..) | Memory(_) | Inotify(_));
+    use OpenTarget::{Inotify, Memory, Namespace, Pipe};
+    let nameless = |file: &OpenFile| {
+        matches!(
+            file.target,
+            Pipe(..) | Memory(_) | Inotify(_) | Namespace(_)
+        )
+    };
     let mut shared = tasks.shared_memory.iter();
     !tasks.ipc_contents.is_empty()
         || tasks.networks.iter().any(|it| !it.sysctls.is_empty())

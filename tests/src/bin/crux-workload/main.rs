@@ -10,6 +10,7 @@ mod demo;
 mod epoll;
 mod events;
 mod files;
+mod held;
 mod identity;
 mod inet;
 mod inotify;
@@ -98,6 +99,8 @@ const SCENARIOS: &[Scenario] = &[
     ("urgent-byte", || connections::urgent(false)),
     ("urgent-byte-taken", || connections::urgent(true)),
     ("namespaces", namespaces::of_single_processes),
+    ("held-namespaces", held::namespaces),
+    ("empty-namespace", held::empty),
     ("time-namespace", namespaces::time),
     ("semaphores", ipc::semaphores),
     ("message-queues", ipc::messages),

@@ -184,7 +184,7 @@ pub(crate) fn sharing(pids: &[i32]) -> Vec<(&'static str, Vec<Option<usize>>)> {
         .collect()
 }
 
-fn of(pid: i32, kind: &str) -> String {
+pub(crate) fn of(pid: i32, kind: &str) -> String {
     let link = read_link(format!("/proc/{pid}/ns/{kind}"));
     link.map_or(String::new(), |link| link.display().to_string())
 }
@@ -216,7 +216,7 @@ pub(crate) fn wait_for(mut there: impl FnMut() -> bool) {
     }
 }
 
-fn wait_for_ever() -> i32 {
+pub(crate) fn wait_for_ever() -> i32 {
     loop {
         nix::unistd::pause();
     }

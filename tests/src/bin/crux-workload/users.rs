@@ -11,7 +11,7 @@ use std::fs::{File, read_to_string};
 use std::io::{Read as _, Write as _};
 
 /// Ids of the outer one, as its parent has them.
-const OUTER: &str = "0 100000 1000\n";
+pub(crate) const OUTER: &str = "0 100000 1000\n";
 /// Of the inner one, as the outer has them.
 const INNER: &str = "0 10 1\n";
 
@@ -65,13 +65,13 @@ pub(crate) fn nested() -> Verify {
 
 /// setgroups(2) in a user namespace.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Groups {
+pub(crate) enum Groups {
     Settable,
     Denied,
 }
 
 /// A child in a new user namespace, whose maps are written from outside.
-fn in_user_namespace(map: &str, groups: Groups, work: impl FnOnce() -> i32) -> i32 {
+pub(crate) fn in_user_namespace(map: &str, groups: Groups, work: impl FnOnce() -> i32) -> i32 {
     let (mapped, go) = nix::unistd::pipe().expect("pipe");
     let mut mapped = File::from(mapped);
     let child = sys::child(move || {
@@ -99,7 +99,7 @@ fn made_it(child: i32) -> bool {
     there.is_some() && there != of("self")
 }
 
-fn become_root() {
+pub(crate) fn become_root() {
     become_somebody(0);
 }
 

@@ -3,13 +3,14 @@
 //! Kind: pure. Who opens it does so behind the barrier of all; whoever else has it takes it from
 //! there (pidfd_getfd(2)) behind the next one.
 
+use super::namespaces;
 use crate::tasks::compile::Compiler;
 use crux_image::tasks::{FileIndex, OpenFile, OpenTarget, Process, ProcessIndex, Tasks, Watch};
 use crux_script::{Block, Call, arguments};
 
 /// Whether a file is opened late.
 pub(super) fn is_late(file: &OpenFile) -> bool {
-    matches!(file.target, OpenTarget::Process(_))
+    matches!(file.target, OpenTarget::Process(_)) || namespaces::is_late(&file.target)
 }
 
 /// Whether there is anything that is done late.
@@ -23,8 +24,13 @@ impl Compiler<'_> {
     pub(super) fn open_late(&mut self, at: ProcessIndex, process: &Process) {
         for index in self.opened_by(at) {
             let file = &self.tasks.files[index.at()];
-            let OpenTarget::Process(other) = file.target else {
-                continue;
+            let other = match file.target {
+                OpenTarget::Process(other) => other,
+                OpenTarget::Namespace(namespace) if is_late(file) => {
+                    self.open_late_namespace(at, process, index, namespace);
+                    continue;
+                }
+                _ => continue,
             };
             let nonblock = match file.flags.nonblock {
                 true => libc::O_NONBLOCK,

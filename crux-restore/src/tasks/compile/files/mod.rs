@@ -15,6 +15,7 @@ mod late;
 mod locks;
 mod memory;
 mod names;
+mod namespaces;
 mod netlink;
 mod openers;
 mod owners;
@@ -68,6 +69,10 @@ impl Compiler<'_> {
                 OpenTarget::Timer(timer) => self.open_timer(at, index, file, timer),
                 OpenTarget::Epoll(_) => self.open_epoll(at, index, file),
                 OpenTarget::Inotify(_) => self.open_inotify(at, index, file),
+                OpenTarget::Namespace(_) if late::is_late(file) => {}
+                OpenTarget::Namespace(namespace) => {
+                    self.open_namespace(at, process, index, *namespace);
+                }
                 OpenTarget::Process(_) => {}
                 OpenTarget::External { .. } | OpenTarget::Socket(_) | OpenTarget::Program(_) => {}
                 OpenTarget::Terminal(..) => self.open_terminal(at, process, index, file),

@@ -3,6 +3,7 @@
 //! Kind: pure.
 
 use super::components::Components;
+use super::namespaces;
 use crate::tasks::compile::lineage::Lineage;
 use crux_image::tasks::{
     FileIndex, OpenTarget, PipeIndex, ProcessIndex, SocketIndex, SocketState, Tasks,
@@ -143,6 +144,13 @@ impl Openers {
                 && lineage.ancestor(*opener, maker) == maker
             {
                 *opener = maker;
+            }
+        }
+        for (at, file) in tasks.files.iter().enumerate() {
+            if let Some(opener) = found.get_mut(&objects[at])
+                && let Some(insider) = namespaces::insider(tasks, *opener, &file.target)
+            {
+                *opener = insider;
             }
         }
         // Who sends a descriptor has it.
