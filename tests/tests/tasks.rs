@@ -127,6 +127,7 @@ survive! {
     root_children_of_vfork_are_awaited "vfork";
     root_identity_survives "identity";
     root_datagrams_of_ip_survive "datagrams";
+    root_memberships_in_multicast_groups_survive "multicast";
     root_listening_sockets_of_ip_survive "listening";
     root_connections_of_tcp_survive "connections";
     root_connections_of_tcp_between_processes_survive "connection-of-processes";

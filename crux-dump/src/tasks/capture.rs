@@ -245,6 +245,7 @@ pub fn capture(
         cgroup_settings: seen_cgroups.settings,
         pid_for_children,
         locks: files.locks,
+        memberships: files.memberships,
     };
     Ok(Captured {
         tasks,

@@ -5,9 +5,10 @@
 use super::words;
 use crate::path::Escaped;
 use crate::tasks::{
-    InetSocket, KnownOption, Socket, SocketIndex, SocketState, Tasks, TcpConnection,
+    InetSocket, KnownOption, Membership, Socket, SocketIndex, SocketState, Tasks, TcpConnection,
     UnixConnection, UnixSocket,
 };
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
     let socket = &tasks.sockets[index.at()];
@@ -27,11 +28,32 @@ pub(super) fn shown(tasks: &Tasks, index: SocketIndex) -> String {
             it.device
         ),
     };
+    let groups = tasks.memberships.iter().filter(|it| it.socket == index);
+    let groups: String = groups.map(membership).collect();
     format!(
-        "socket {}, {family} {kind}{state}{}",
+        "socket {}, {family} {kind}{state}{groups}{}",
         index.0,
         options(socket)
     )
+}
+
+fn membership(it: &Membership) -> String {
+    let address = |bytes: &Vec<u8>| {
+        let four = bytes.first_chunk().copied().map(Ipv4Addr::from);
+        let six = bytes.first_chunk().copied().map(Ipv6Addr::from);
+        match (six, four) {
+            (Some(six), _) => six.to_string(),
+            (None, Some(four)) => four.to_string(),
+            (None, None) => "?".to_owned(),
+        }
+    };
+    let mut text = format!(", in group {} of device {}", address(&it.group), it.device);
+    if it.only || !it.sources.is_empty() {
+        let sources: Vec<String> = it.sources.iter().map(address).collect();
+        let which = if it.only { "only" } else { "but" };
+        text += &format!(" ({which} from {})", sources.join(", "));
+    }
+    text
 }
 
 fn of_inet(inet: &InetSocket) -> String {

@@ -20,6 +20,7 @@ mod inet_socket;
 mod inotify;
 mod ipc;
 mod locks;
+mod membership;
 mod memory;
 mod namespaces;
 mod netlink;
@@ -54,6 +55,7 @@ pub use ipc::{
     SemaphoreSet,
 };
 pub use locks::{FileLock, LockOwner};
+pub use membership::Membership;
 pub use memory::{
     AddressSpace, Area, AreaFlags, Backing, MemoryLayout, PAGE_SIZE, PageRun, PageSource,
     Protection, SharedMemory, SharedMemoryKind, Sharing, VdsoImage,
@@ -228,6 +230,8 @@ pub struct Tasks {
     pub pid_for_children: Vec<PidForChildren>,
     /// Locks on files.
     pub locks: Vec<FileLock>,
+    /// Memberships of sockets in multicast groups, in the order of the sockets.
+    pub memberships: Vec<Membership>,
 }
 
 impl Tasks {

@@ -92,6 +92,7 @@ impl From<TasksVersion1> for Tasks {
             cgroup_settings: Vec::new(),
             pid_for_children: Vec::new(),
             locks: Vec::new(),
+            memberships: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod groups;
 mod hostile;
 mod ipc;
 mod locks;
+mod memberships;
 mod programs;
 mod property;
 mod scale;

@@ -195,6 +195,7 @@ pub(crate) fn record() -> Tasks {
         cgroup_settings: Vec::new(),
         pid_for_children: Vec::new(),
         locks: Vec::new(),
+        memberships: Vec::new(),
     }
 }
 
@@ -282,13 +283,29 @@ pub(crate) fn connected() -> Tasks {
     }
 }
 
-/// What version 4 added: a lock of each kind, the last on a range; a descriptor of a namespace.
+/// What version 4 added: a lock of each kind, the last on a range; a descriptor of a namespace; a
+/// socket in a multicast group.
 pub(crate) fn locked() -> Tasks {
     let mut tasks = record();
     tasks.files.push(OpenFile {
         target: OpenTarget::Namespace(OpenNamespace::Pid(tasks.processes[0].pid_namespace)),
         ..tasks.files[0].clone()
     });
+    tasks.sockets = vec![Socket {
+        family: SocketFamily::Inet,
+        kind: SocketKind::Datagram,
+        protocol: 17,
+        net_namespace: None,
+        options: Vec::new(),
+        state: SocketState::Inet(InetSocket::default()),
+    }];
+    tasks.memberships = vec![Membership {
+        socket: SocketIndex(0),
+        device: 2,
+        group: vec![224, 0, 0, 251],
+        only: true,
+        sources: vec![vec![10, 0, 0, 1]],
+    }];
     let last = FileIndex(tasks.files.len() as u32 - 1);
     tasks.descriptor_tables[0].descriptors.push(Descriptor {
         number: 40,

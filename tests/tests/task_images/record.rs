@@ -342,6 +342,7 @@ pub(crate) fn record() -> Result<Tasks> {
         cgroup_settings: Vec::new(),
         pid_for_children: Vec::new(),
         locks: Vec::new(),
+        memberships: Vec::new(),
     })
 }
 

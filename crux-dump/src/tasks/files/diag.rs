@@ -172,6 +172,23 @@ fn ask_for(
 }
 
 fn netlink_in(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>) -> Result<OwnedFd, SysError> {
+    let made = there(namespace, home, || {
+        socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            Some(netlink::SOCK_DIAG),
+        )
+    })?;
+    made.map_err(|errno| SysError::new("socket(AF_NETLINK, NETLINK_SOCK_DIAG)", errno))
+}
+
+/// Does something in a network namespace, and comes back `home`.
+pub(super) fn there<T>(
+    namespace: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+    job: impl FnOnce() -> T,
+) -> Result<T, SysError> {
     let inode = |fd: BorrowedFd<'_>| {
         let stat = rustix::fs::fstat(fd).map_err(|errno| SysError::new("fstat(ns/net)", errno));
         stat.map(|stat| stat.st_ino)
@@ -184,16 +201,11 @@ fn netlink_in(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>) -> Result<OwnedFd
     if elsewhere {
         go(namespace)?;
     }
-    let made = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    );
+    let done = job();
     if elsewhere {
         go(home)?;
     }
-    made.map_err(|errno| SysError::new("socket(AF_NETLINK, NETLINK_SOCK_DIAG)", errno))
+    Ok(done)
 }
 
 /// `struct unix_diag_req` and `struct packet_diag_req` are alike: family, protocol, three words, a cookie.

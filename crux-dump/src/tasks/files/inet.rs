@@ -3,7 +3,7 @@
 //! Kind: effect. A connection of TCP that `tcp` does not record is an obstacle by its state.
 
 use super::sockets::{Found, SocketError, Sockets, obstacle};
-use super::sys;
+use super::sys::{self, GroupFilter};
 use super::tcp::{self, TCP};
 use crux_image::tasks::{InetSocket, SocketKind, SocketState};
 use std::os::fd::AsFd as _;
@@ -50,6 +50,16 @@ pub(super) fn record(sockets: &Sockets, found: &Found) -> Result<SocketState, So
 }
 
 fn addresses(found: &Found) -> Result<InetSocket, SocketError> {
+    if found
+        .joined
+        .iter()
+        .any(|it| it.filter.count > GroupFilter::MOST)
+    {
+        return obstacle(format!(
+            "is in a multicast group with more than {} sources, which cannot be dumped yet",
+            GroupFilter::MOST
+        ));
+    }
     let own = sys::socket_address(found.fd.as_fd())?;
     let bound = own.get(2..4).is_some_and(|port| port != [0, 0]);
     Ok(InetSocket {

@@ -7,8 +7,8 @@ use super::sockets::SocketError;
 use super::{Collector, FilesError, Seen, inet, netlink, own, see, unix};
 use crate::tasks::{Part, Target, TaskCause, TaskObstacle};
 use crux_image::tasks::{
-    FileIndex, FsIndex, Socket, SocketCredentials, SocketFamily, SocketIndex, SocketState,
-    UnixMessage,
+    FileIndex, FsIndex, Membership, Socket, SocketCredentials, SocketFamily, SocketIndex,
+    SocketState, UnixMessage,
 };
 use std::os::fd::AsRawFd as _;
 
@@ -71,6 +71,14 @@ impl Collector<'_> {
             };
             let Some(state) = state else { continue };
             let found = &mut self.sockets.found[at];
+            let joined = std::mem::take(&mut found.joined).into_iter();
+            self.files.memberships.extend(joined.map(|it| Membership {
+                socket: index,
+                device: it.group.device,
+                group: it.group.address,
+                only: it.filter.only,
+                sources: it.filter.sources,
+            }));
             self.files.socket_namespaces.push(found.namespace);
             self.files.sockets.push(Socket {
                 family: found.family,

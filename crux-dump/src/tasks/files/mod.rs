@@ -10,6 +10,7 @@ mod diag;
 mod directories;
 mod epoll;
 mod fdinfo;
+mod groups;
 mod inet;
 mod inotify;
 mod locks;
@@ -41,8 +42,8 @@ use crate::judge::Policy;
 use crux_image::mounts::FileKind;
 use crux_image::tasks::{
     BpfIndex, BpfProgram, ControllingTerminal, Descriptor, DescriptorTable, DescriptorTableIndex,
-    FileAccess, FileIndex, FileLock, FsContext, FsIndex, OpenFile, OpenTarget, Pipe, PipeEnd,
-    PipeIndex, ProcessIndex, RemovedWorking, Socket, Terminal,
+    FileAccess, FileIndex, FileLock, FsContext, FsIndex, Membership, OpenFile, OpenTarget, Pipe,
+    PipeEnd, PipeIndex, ProcessIndex, RemovedWorking, Socket, Terminal,
 };
 use crux_mount::sys::SysError;
 use outside::Names;
@@ -96,6 +97,8 @@ pub struct Files {
     pub program_numbers: Vec<u32>,
     /// Files that are namespaces: of which kind, and who is in it. What they lead to is for the record of that process to say.
     pub namespaces: Vec<(FileIndex, &'static str, ProcessIndex)>,
+    /// Memberships of sockets in multicast groups.
+    pub memberships: Vec<Membership>,
     /// Locks on files.
     pub locks: Vec<FileLock>,
     /// Of each process: none for a zombie, and where there is an obstacle.

@@ -5,6 +5,7 @@
 //! the other end, is known only when all are.
 
 use super::diag::{self, UnixFacts};
+use super::groups::{self, Joined};
 use super::queue::{self, Waiting};
 use super::sys;
 use super::tcp::{self, TcpEnd};
@@ -72,6 +73,8 @@ pub(super) struct Found {
     pub(super) unix: UnixFacts,
     /// Of a packet socket: what it has that cannot be recorded, in words.
     pub(super) packet: Option<&'static str>,
+    /// Of a socket of UDP: the multicast groups that it is in.
+    pub(super) joined: Vec<Joined>,
     /// Of an end of a connection of TCP.
     pub(super) tcp: Option<TcpEnd>,
 }
@@ -163,6 +166,7 @@ impl Sockets {
             queue,
             unix: UnixFacts::default(),
             packet: None,
+            joined: Vec::new(),
             tcp: None,
             fd,
         }))
@@ -193,7 +197,15 @@ impl Sockets {
                 true => diag::packet_sockets(namespace.as_fd(), self.home.as_fd())?,
                 false => HashMap::new(),
             };
+            let groups = match here.iter().any(|it| may_join(it)) {
+                true => groups::listened_to(namespace.as_fd(), self.home.as_fd())?,
+                false => Vec::new(),
+            };
             for found in here {
+                if may_join(found) {
+                    let six = found.family == SocketFamily::Inet6;
+                    found.joined = groups::joined(found.fd.as_fd(), six, &groups)?;
+                }
                 found.unix = unix.remove(&found.inode).unwrap_or_default();
                 found.packet = packet.remove(&found.inode);
             }
@@ -243,6 +255,12 @@ impl Sockets {
         let all = self.found.iter().enumerate();
         self.by_inode = all.map(|(at, it)| (it.inode, at.into())).collect();
     }
+}
+
+/// Whether a socket can be in multicast groups.
+fn may_join(found: &Found) -> bool {
+    let ip = matches!(found.family, SocketFamily::Inet | SocketFamily::Inet6);
+    ip && found.kind == SocketKind::Datagram
 }
 
 /// Whether a descriptor leads to a socket.

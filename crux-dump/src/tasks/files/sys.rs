@@ -120,6 +120,70 @@ pub(crate) fn socket_option(
     }
 }
 
+/// What a socket hears in a multicast group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupFilter {
+    /// Only these sources, or all but these.
+    pub(crate) only: bool,
+    pub(crate) sources: Vec<Vec<u8>>,
+    /// How many there are; more than [`GroupFilter::MOST`] are not told.
+    pub(crate) count: usize,
+}
+
+impl GroupFilter {
+    /// How many sources are looked at.
+    pub(crate) const MOST: usize = 64;
+}
+
+/// What a socket hears in a group on a device, `MCAST_MSFILTER` of ip(7) and ipv6(7); none where it is not in that.
+pub(crate) fn group_filter(
+    socket: BorrowedFd<'_>,
+    device: u32,
+    group: &[u8],
+) -> Result<Option<GroupFilter>, SysError> {
+    const MCAST_MSFILTER: libc::c_int = 48;
+    const MCAST_INCLUDE: u32 = 1;
+    // `struct group_filter`: the device; the group, a `struct sockaddr_storage`; the mode; how many sources; those, likewise.
+    const GROUP: usize = 8;
+    const MODE: usize = 136;
+    const COUNT: usize = 140;
+    const SOURCES: usize = 144;
+    const SOURCE: usize = size_of::<libc::sockaddr_storage>();
+    let (level, family, at) = match group.len() {
+        16 => (libc::IPPROTO_IPV6, libc::AF_INET6, 8),
+        _ => (libc::IPPROTO_IP, libc::AF_INET, 4),
+    };
+    let mut value = vec![0_u8; SOURCES + GroupFilter::MOST * SOURCE];
+    value[..4].copy_from_slice(&device.to_ne_bytes());
+    value[GROUP..GROUP + 2].copy_from_slice(&(family as u16).to_ne_bytes());
+    value[GROUP + at..GROUP + at + group.len()].copy_from_slice(group);
+    value[COUNT..SOURCES].copy_from_slice(&(GroupFilter::MOST as u32).to_ne_bytes());
+    let mut length = value.len() as libc::socklen_t;
+    let (fd, to) = (socket.as_raw_fd(), value.as_mut_ptr().cast());
+    // SAFETY: the kernel reads the head of `value`, and writes at most `length` bytes to it, which is that long; both
+    // live until the call returns.
+    let result = unsafe { libc::getsockopt(fd, level, MCAST_MSFILTER, to, &raw mut length) };
+    let call = || "getsockopt(MCAST_MSFILTER)".to_owned();
+    match checked(result.into(), call) {
+        Err(error) if error.errno() == Errno::ADDRNOTAVAIL => return Ok(None),
+        other => other?,
+    };
+    let word = |at: usize| {
+        let word = value[at..].first_chunk();
+        word.map_or(0, |it| u32::from_ne_bytes(*it))
+    };
+    let count = word(COUNT) as usize;
+    let source = |nth: usize| {
+        let from = SOURCES + nth * SOURCE + at;
+        value[from..from + group.len()].to_vec()
+    };
+    Ok(Some(GroupFilter {
+        only: word(MODE) == MCAST_INCLUDE,
+        sources: (0..count.min(GroupFilter::MOST)).map(source).collect(),
+        count,
+    }))
+}
+
 /// The address that a socket is connected to, with the family in front (getpeername(2)); none where it is not.
 pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Result<Vec<u8>, SysError> {
     let mut address = vec![0_u8; size_of::<libc::sockaddr_storage>()];

@@ -22,7 +22,7 @@ pub(super) const TCP: u16 = 6;
 const TCP_INFO: u16 = 11;
 const TCP_ULP: u16 = 31;
 /// `TCP_FASTOPEN_CONNECT`, `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`.
-const IDLE: [(u16, u16); 3] = [(TCP, 30), (0, 33), (41, 18)];
+const IDLE: [(u16, u16); 4] = [(TCP, 30), (0, 33), (41, 17), (41, 18)];
 const IP_TRANSPARENT: (u16, u16) = (0, 19);
 const IPV6_TRANSPARENT: (u16, u16) = (41, 75);
 /// `TCP_*` of the kernel.
@@ -133,7 +133,8 @@ pub(super) fn record(
 
 /// Whether an option has no meaning for who is connected, and could not be set.
 ///
-/// KERNEL: who is accepted has the limit of hops of the packet with which its client came as that for multicast.
+/// KERNEL: who is accepted has the limit of hops of the packet with which its client came as that for multicast, and who is
+/// connected over IPv6 the device for it that it is connected by.
 pub(super) fn is_idle(option: (u16, u16)) -> bool {
     IDLE.contains(&option)
 }

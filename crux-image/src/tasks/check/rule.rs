@@ -154,6 +154,10 @@ pub enum TasksRule {
     SocketPeer,
     #[error("groups of a netlink socket are not in order, from 1")]
     SocketGroups,
+    #[error(
+        "a membership is in no multicast group that such a socket can be in, or not in the order of sockets"
+    )]
+    Membership,
     #[error("two open files are the same socket")]
     SocketTwice,
     #[error("nothing leads to it")]

@@ -6,8 +6,9 @@ use super::files::location;
 use super::{TasksError, TasksPlace, TasksRule, at_most, in_range, value};
 use crate::mounts::Mounts;
 use crate::tasks::{
-    KnownOption, NetlinkSocket, OpenTarget, Socket, SocketFamily, SocketIndex, SocketKind,
-    SocketState, Tasks, TcpConnection, UnixConnection, UnixFile, UnixMessage, UnixName, UnixSocket,
+    KnownOption, Membership, NetlinkSocket, OpenTarget, Socket, SocketFamily, SocketIndex,
+    SocketKind, SocketState, Tasks, TcpConnection, UnixConnection, UnixFile, UnixMessage, UnixName,
+    UnixSocket,
 };
 
 use std::collections::HashSet;
@@ -17,6 +18,9 @@ const ADDRESS_LIMIT: usize = 108;
 /// Families of generic netlink share one range of groups.
 const GROUP_LIMIT: usize = 1 << 16;
 const OPTION_LIMIT: usize = 256;
+const MEMBERSHIP_LIMIT: usize = 1 << 20;
+/// More than `igmp_max_msf` and `mld_max_msf` are by default.
+const SOURCE_LIMIT: usize = 64;
 const MESSAGE_LIMIT: usize = 1 << 20;
 /// A socket's buffer is an `int`.
 const DATA_LIMIT: usize = i32::MAX as usize;
@@ -39,7 +43,36 @@ pub(super) fn check(tasks: &Tasks, mounts: &Mounts) -> Result<(), TasksError> {
         check_socket(tasks, mounts, at.into(), socket)
             .map_err(|rule| rule.at(TasksPlace::Socket(at)))?;
     }
+    at_most("memberships", tasks.memberships.len(), MEMBERSHIP_LIMIT)
+        .map_err(|rule| rule.at(TasksPlace::Record))?;
+    if !tasks.memberships.is_sorted_by_key(|it| it.socket.at()) {
+        return Err(TasksRule::Membership.at(TasksPlace::Record));
+    }
+    for it in &tasks.memberships {
+        check_membership(tasks, it).map_err(|rule| rule.at(TasksPlace::Socket(it.socket.at())))?;
+    }
     Ok(())
+}
+
+fn check_membership(tasks: &Tasks, it: &Membership) -> Result<(), TasksRule> {
+    in_range("socket", it.socket.at(), tasks.sockets.len())?;
+    let socket = &tasks.sockets[it.socket.at()];
+    let multicast = match (&it.group[..], socket.family) {
+        ([first, ..], SocketFamily::Inet | SocketFamily::Inet6) if it.group.len() == 4 => {
+            (224..240).contains(first)
+        }
+        ([first, ..], SocketFamily::Inet6) if it.group.len() == 16 => *first == 0xff,
+        _ => false,
+    };
+    let mut sources = it.sources.iter();
+    let alike = sources.all(|source| source.len() == it.group.len());
+    let number = i32::try_from(it.device).is_ok_and(|number| number > 0);
+    at_most("sources of a group", it.sources.len(), SOURCE_LIMIT)?;
+    let udp = socket.kind == SocketKind::Datagram && matches!(socket.state, SocketState::Inet(_));
+    match udp && multicast && alike && number && !(it.only && it.sources.is_empty()) {
+        true => Ok(()),
+        false => Err(TasksRule::Membership),
+    }
 }
 
 fn check_socket(

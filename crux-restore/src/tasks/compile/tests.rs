@@ -324,6 +324,7 @@ pub(in crate::tasks) fn record() -> Tasks {
         cgroup_settings: Vec::new(),
         pid_for_children: Vec::new(),
         locks: Vec::new(),
+        memberships: Vec::new(),
     }
 }
 

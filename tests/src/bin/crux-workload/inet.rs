@@ -2,16 +2,19 @@
 //!
 //! Kind: effect.
 
-use super::{Verify, same};
+use super::{Verify, same, sys};
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrV6, SocketFlags, SocketType, bind, listen, send, socket,
     socket_with, sockopt,
 };
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
+
+/// Long enough for what goes over the loopback device.
+const SOON: Option<Duration> = Some(Duration::from_millis(300));
 
 const IDLE: Duration = Duration::from_secs(77);
 
@@ -68,6 +71,58 @@ pub(crate) fn datagrams() -> Verify {
             two.peer_addr().ok().map(|it| it.port()),
             Some(7001),
         ));
+        wrong
+    })
+}
+
+/// Groups of both families, one that is heard from a single source only, and one of IPv4 of a socket of IPv6. Who has
+/// joined none hears nothing.
+pub(crate) fn multicast() -> Verify {
+    const LOOPBACK: u32 = 1;
+    const IP_MULTICAST_ALL: i32 = 49;
+    const IPV6_MULTICAST_ALL: i32 = 29;
+    loopback();
+    let (here, all) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(239, 1, 2, 3));
+    let (few, other) = (Ipv4Addr::new(239, 1, 2, 4), Ipv4Addr::new(239, 1, 2, 5));
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x1234);
+    let four = UdpSocket::bind("0.0.0.0:7011").expect("bind");
+    let six = UdpSocket::bind("[::]:7012").expect("bind");
+    let neither = UdpSocket::bind("0.0.0.0:7013").expect("bind");
+    for socket in [&four, &six, &neither] {
+        // Else a socket hears all that anybody here has joined.
+        sys::set_option(socket, 0, IP_MULTICAST_ALL, 0).expect("IP_MULTICAST_ALL");
+        socket.set_read_timeout(SOON).expect("SO_RCVTIMEO");
+    }
+    sys::set_option(&six, 41, IPV6_MULTICAST_ALL, 0).expect("IPV6_MULTICAST_ALL");
+    four.join_multicast_v4(&all, &here).expect("join");
+    six.join_multicast_v6(&group, LOOPBACK).expect("join");
+    sockopt::set_ip_add_source_membership(&four, &few, &here, &here).expect("join");
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 9);
+    sockopt::set_ip_add_source_membership(&four, &other, &here, &elsewhere).expect("join");
+    sockopt::set_ip_add_membership(&six, &other, &here).expect("join");
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    sockopt::set_ip_multicast_if(&sender, &here).expect("IP_MULTICAST_IF");
+    sockopt::set_ipv6_multicast_if(&six, LOOPBACK).expect("IPV6_MULTICAST_IF");
+    Box::new(move || {
+        let mut wrong = Vec::new();
+        for (what, socket, address, heard) in [
+            ("a group", &four, (all, 7011), true),
+            ("one source", &four, (few, 7011), true),
+            ("another source", &four, (other, 7011), false),
+            ("one of IPv4 there", &six, (other, 7012), true),
+            ("another of IPv4 there", &six, (all, 7012), false),
+            ("none", &neither, (all, 7013), false),
+        ] {
+            wrong.extend(failed("send", sender.send_to(b"to all", address)));
+            let found = socket.recv(&mut [0; 8]).is_ok();
+            wrong.extend(same(what, found, heard));
+        }
+        // The loopback device has no route for it.
+        let groups = std::fs::read_to_string("/proc/self/net/igmp6").unwrap_or_default();
+        let joined = groups.contains("ff020000000000000000000000001234");
+        wrong.extend(same("a group of IPv6", joined, true));
+        let device = sockopt::ipv6_multicast_if(&six).ok();
+        wrong.extend(same("IPV6_MULTICAST_IF", device, Some(LOOPBACK)));
         wrong
     })
 }

@@ -90,6 +90,7 @@ const SCENARIOS: &[Scenario] = &[
     ("cgroup-namespace", tree::cgroup_namespace),
     ("identity", identity::kept),
     ("datagrams", inet::datagrams),
+    ("multicast", inet::multicast),
     ("listening", inet::listening),
     ("connected", inet::connected),
     ("connections", connections::open),

@@ -50,6 +50,7 @@ impl Compiler<'_> {
             self.with_address(at, libc::SYS_bind, number, &inet.own);
             self.set_value(at, number, freebind, wanted.to_le_bytes());
         }
+        self.join_groups(at, index, number);
         if socket.kind == SocketKind::Datagram && !inet.peer.is_empty() {
             self.with_address(at, libc::SYS_connect, number, &inet.peer);
         }

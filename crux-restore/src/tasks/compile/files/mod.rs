@@ -9,6 +9,7 @@ mod counters;
 mod directories;
 mod epoll;
 mod fifos;
+mod groups;
 mod homes;
 mod inet;
 mod late;
