@@ -75,7 +75,7 @@ fn rebuild(recorded: &Mounts, scratch: &OwnedFd) -> Result<(), String> {
     // The executor leaves this namespace: it would go, and with it the groups outside.
     let _alive = std::fs::File::open("/proc/thread-self/ns/mnt").map_err(|e| e.to_string())?;
     let host = HostSide::make(recorded, &names, scratch)?;
-    let mut made = plan.steps().iter().filter_map(|step| match step {
+    let mut made = plan.steps().filter_map(|step| match step {
         Step::Create { origin, .. } => Some(*origin),
         _ => None,
     });

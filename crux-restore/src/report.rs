@@ -38,7 +38,7 @@ pub(crate) fn dry_run(
     options: &Options,
 ) -> String {
     if options.json {
-        let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
+        let steps: Vec<_> = plan.steps().map(ToString::to_string).collect();
         let lines = tasks.map(|plan| plan.arena.listing(Purpose::Restore).to_string());
         let lines: Vec<_> = lines.iter().flat_map(|text| text.lines()).collect();
         return format!(

@@ -33,6 +33,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How much more for data: each second this much has to be restored.
 const DATA_PER_SECOND: u64 = 4 << 20;
+/// What is read of an image besides its records.
+const CONTENTS: [MemberKind; 2] = [MemberKind::ContentsIndex, MemberKind::ContentsData];
+const DATA: [MemberKind; 3] = [CONTENTS[0], CONTENTS[1], MemberKind::Pages];
 /// Descriptors of all that may be built.
 const BUILT: usize = 100_000;
 
@@ -47,7 +50,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let held = Held::take(options).or_exit(Exit::Lacking)?;
     let outer = privilege::prepare(options, &held)?;
-    let mut seen = seen(options, Some(Grounds::now()));
+    let grounds = Grounds::now();
+    let mut seen = seen(options, Some(grounds.clone()));
     seen.machine.descriptors = held.facts();
     seen.machine.leaves = options.detach;
     seen.machine.own = outer;
@@ -63,7 +67,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         // What is left of a restore that fails is waited for.
         become_subreaper()?;
     }
-    let mut roles = Roles::start(options, patience, outer, seen, descriptors)?;
+    let mut roles = Roles::start(options, patience, (seen, grounds), descriptors)?;
     let holdings = roles.give_image(options, patience)?;
     let (Some(tracer), Some(broker), Some(mut cgroups)) = (tracer, broker, cgroups) else {
         return mounts_only(options, roles);
@@ -246,7 +250,13 @@ pub fn plan_alone(
     if let Err(refusal) = answer {
         return Ok(Err(refusal.into()));
     }
-    let steps = planner.receive_bytes(bound(RECORD, 0))?.len();
+    let mut steps = 0;
+    loop {
+        match planner.receive_bytes(bound(RECORD, 0))?.len() {
+            0 => break,
+            bytes => steps += bytes,
+        }
+    }
     if !options.mounts_only {
         planner.receive_bytes(bound(SMALL, 0))?;
         planner.receive_bytes(bound(RECORD, 0))?;
@@ -262,17 +272,17 @@ struct Roles {
 }
 
 impl Roles {
-    /// All of them, with no more than they are to have, before the image is opened.
+    /// All of them, before the image is opened.
     fn start(
         options: &Options,
         patience: Duration,
-        outer: Option<Outer>,
-        seen: planner::Before,
+        (seen, grounds): (planner::Before, Grounds),
         descriptors: u64,
     ) -> Result<Self, Failure> {
         let spec = spec::builder(patience).or_exit(Exit::Undone)?;
+        let outer = seen.machine.own;
         let before = builder::Before {
-            grounds: Grounds::now(),
+            grounds,
             descriptors,
             own: outer,
         };
@@ -280,32 +290,36 @@ impl Roles {
             true => spec::forker(patience),
             false => spec::forker_of_tasks(patience),
         };
-        let mut roles = Self {
+        Ok(Self {
             planner: start_planner(options, patience, outer, seen)?,
             builder: start(spec, |channel| builder::work(options, &before, channel))?,
             forker: start(forker, |channel| forker::work(options, channel))?,
-        };
-        for role in [&mut roles.planner, &mut roles.builder, &mut roles.forker] {
-            role.ready().or_exit(Exit::Undone)?;
-        }
-        Ok(roles)
+        })
     }
 
-    /// Opens the image, once for each that reads it: descriptors share their offset.
+    fn ready(&mut self) -> Result<(), Failure> {
+        for role in [&mut self.planner, &mut self.builder, &mut self.forker] {
+            role.ready().or_exit(Exit::Undone)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the image, once for each that reads it, as descriptors share their offset: while the roles give up what
+    /// they are not to have.
     fn give_image(&mut self, options: &Options, patience: Duration) -> Result<Holdings, Failure> {
         let host = host::open_table()?;
         let members = open(options)?;
+        let again = open_some(options, DATA)?;
+        self.ready()?;
         send_image(&mut self.planner, Some(host.as_fd()), members.files())?;
-        let members = open(options)?;
-        let contents = [MemberKind::ContentsIndex, MemberKind::ContentsData];
-        let wanted = members.files().filter(|(kind, _)| contents.contains(kind));
+        let wanted = again.files().filter(|(kind, _)| CONTENTS.contains(kind));
         send_image(&mut self.builder, None, wanted)?;
         if options.time_limit.is_none() {
-            let data = members.length(MemberKind::ContentsData).unwrap_or(0);
+            let data = again.length(MemberKind::ContentsData).unwrap_or(0);
             let longer = patience + Duration::from_secs(data / DATA_PER_SECOND);
             self.builder.wait_for(Some(longer)).or_exit(Exit::Undone)?;
         }
-        let pages = members.files().find(|(kind, _)| *kind == MemberKind::Pages);
+        let pages = again.files().find(|(kind, _)| *kind == MemberKind::Pages);
         let pages = pages.map(|(_, file)| file.try_clone_to_owned());
         let pages = pages.transpose().or_exit(Exit::Undone)?;
         let proc = host::open_proc()?;
@@ -328,7 +342,7 @@ impl Roles {
         }
         planner.carry(builder, RECORD).or_exit(Exit::Undone)?;
         agreed(planner)?;
-        planner.carry(builder, RECORD).or_exit(Exit::Undone)
+        planner.carry_row(builder, RECORD).or_exit(Exit::Undone)
     }
 
     /// From the plan to what was built.
@@ -372,7 +386,14 @@ fn start_planner(
 }
 
 fn open(options: &Options) -> Result<Members, Failure> {
-    Members::open(options.images())
+    open_some(options, MemberKind::ALL)
+}
+
+fn open_some(
+    options: &Options,
+    kinds: impl IntoIterator<Item = MemberKind>,
+) -> Result<Members, Failure> {
+    Members::open_some(options.images(), kinds)
         .map_err(|error| Failure::new(Exit::Image, format_args!("read {error}")))
 }
 

@@ -95,6 +95,13 @@ struct Incoming<'a> {
     buffer: Vec<u8>,
 }
 
+fn only_bytes(bytes: u64) -> Bound {
+    Bound {
+        bytes,
+        descriptors: 0,
+    }
+}
+
 impl Incoming<'_> {
     /// The next piece of the record; none where all has come, descriptors too.
     fn next(&mut self) -> Result<Option<&[u8]>, ChannelError> {
@@ -192,7 +199,7 @@ impl Channel {
 
     /// Receives a record without looking at it.
     pub fn receive_bytes(&self, bound: Bound) -> Result<(Vec<u8>, Vec<OwnedFd>), ChannelError> {
-        let mut incoming = self.incoming(bound)?;
+        let mut incoming = self.incoming(bound, self.deadline())?;
         let mut bytes = Vec::new();
         while let Some(piece) = incoming.next()? {
             bytes.extend_from_slice(piece);
@@ -200,23 +207,70 @@ impl Channel {
         Ok((bytes, incoming.found))
     }
 
+    /// Ends a row of records that were sent one after the other: with an empty one.
+    pub fn send_end(&self) -> Result<(), ChannelError> {
+        self.send_bytes(&[], &[])
+    }
+
+    /// Receives the next record of a row that may have `left` bytes more; none after the last.
+    pub fn receive_next<T: DeserializeOwned>(
+        &self,
+        left: &mut u64,
+    ) -> Result<Option<T>, ChannelError> {
+        let (bytes, _) = self.receive_bytes(only_bytes(*left))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let record = codec::decode(&bytes, *left)?;
+        *left -= bytes.len() as u64;
+        Ok(Some(record))
+    }
+
     /// Carries a record of at most so many bytes on to whoever is at the other side of `to`, piece by piece as it
     /// comes, without looking at it.
     pub fn carry(&self, to: &Self, bytes: u64) -> Result<(), CarryError> {
-        let bound = Bound {
-            bytes,
-            descriptors: 0,
-        };
-        let mut incoming = self.incoming(bound).map_err(CarryError::From)?;
+        self.carry_one(to, bytes, self.deadline()).map(drop)
+    }
+
+    /// Carries a row of records that have at most so many bytes together, and have come when the patience for one turn
+    /// is over.
+    pub fn carry_row(&self, to: &Self, bytes: u64) -> Result<(), CarryError> {
+        let deadline = self.deadline();
+        let mut left = bytes;
+        loop {
+            match self.carry_one(to, left, deadline)? {
+                0 => return Ok(()),
+                length => left -= length,
+            }
+        }
+    }
+
+    /// How long the record was.
+    fn carry_one(
+        &self,
+        to: &Self,
+        bytes: u64,
+        deadline: Option<Instant>,
+    ) -> Result<u64, CarryError> {
+        let incoming = self.incoming(only_bytes(bytes), deadline);
+        let mut incoming = incoming.map_err(CarryError::From)?;
         to.send_head(incoming.length, 0).map_err(CarryError::To)?;
         while let Some(piece) = incoming.next().map_err(CarryError::From)? {
             to.transmit(&[MARK], piece, &[]).map_err(CarryError::To)?;
         }
-        Ok(())
+        Ok(incoming.length)
     }
 
-    /// The head of a message.
-    fn incoming(&self, bound: Bound) -> Result<Incoming<'_>, ChannelError> {
+    fn deadline(&self) -> Option<Instant> {
+        self.patience.map(|patience| Instant::now() + patience)
+    }
+
+    /// The head of a message, and whatever follows until `deadline`.
+    fn incoming(
+        &self,
+        bound: Bound,
+        deadline: Option<Instant>,
+    ) -> Result<Incoming<'_>, ChannelError> {
         let mut buffer = vec![0; CHUNK + 1];
         let mut found = Vec::new();
         let (length, descriptors) = self.head(&mut buffer, &mut found)?;
@@ -228,7 +282,7 @@ impl Channel {
         }
         Ok(Incoming {
             channel: self,
-            deadline: self.patience.map(|patience| Instant::now() + patience),
+            deadline,
             length,
             descriptors,
             came: 0,
@@ -383,6 +437,48 @@ mod tests {
         theirs.send_bytes(&[], &[]).unwrap();
         ours.carry(&near, BOUND.bytes).unwrap();
         assert_eq!(far.receive_bytes(BOUND).unwrap().0, []);
+    }
+
+    #[test]
+    fn a_row_of_records_is_carried_on_to_its_end() {
+        let ((ours, theirs), (near, far)) = (pair(), pair());
+        for record in [7u32, 8, 9] {
+            theirs.send(&record, &[]).unwrap();
+        }
+        theirs.send_end().unwrap();
+        ours.carry_row(&near, 12).unwrap();
+        let mut left = 12;
+        for record in [Some(7u32), Some(8), Some(9), None] {
+            assert_eq!(far.receive_next(&mut left).unwrap(), record);
+        }
+        assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn a_row_has_one_bound_and_one_deadline() {
+        let ((ours, theirs), (near, _far)) = (pair(), pair());
+        for record in [7u32, 8, 9] {
+            theirs.send(&record, &[]).unwrap();
+        }
+        let refused = ours.carry_row(&near, 11);
+        assert!(matches!(
+            refused,
+            Err(CarryError::From(ChannelError::TooMuch { bytes: 4, .. }))
+        ));
+        let (ours, theirs) = Channel::pair(Duration::from_millis(20)).unwrap();
+        let sender = std::thread::spawn(move || {
+            // Until the other side has had enough.
+            while theirs.send(&7u32, &[]).is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let silent = ours.carry_row(&near, 1 << 20);
+        assert!(matches!(
+            silent,
+            Err(CarryError::From(ChannelError::Silent(_)))
+        ));
+        drop(ours);
+        sender.join().unwrap();
     }
 
     #[test]

@@ -163,6 +163,16 @@ impl Role {
     /// Tells another role what this one has to say to it, of at most so many bytes, without looking at it.
     pub fn carry(&mut self, to: &mut Self, bytes: u64) -> Result<(), RoleError> {
         let carried = self.channel.carry(&to.channel, bytes);
+        self.carried(to, carried)
+    }
+
+    /// The same, for a row of records.
+    pub fn carry_row(&mut self, to: &mut Self, bytes: u64) -> Result<(), RoleError> {
+        let carried = self.channel.carry_row(&to.channel, bytes);
+        self.carried(to, carried)
+    }
+
+    fn carried(&mut self, to: &mut Self, carried: Result<(), CarryError>) -> Result<(), RoleError> {
         carried.map_err(|error| match error {
             CarryError::From(error) => self.broken(&error),
             CarryError::To(error) => to.broken(&error),

@@ -18,9 +18,17 @@ pub struct Members(Vec<(MemberKind, File)>);
 impl Members {
     /// Opens what is in the image directory at `path`; each member is a regular file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
+        Self::open_some(path, MemberKind::ALL)
+    }
+
+    /// The same, of these kinds alone.
+    pub fn open_some(
+        path: &Path,
+        kinds: impl IntoIterator<Item = MemberKind>,
+    ) -> Result<Self, ImageError> {
         let dir = open_directory(path)?;
         let mut files = Vec::new();
-        for kind in MemberKind::ALL {
+        for kind in kinds {
             match open_member(&dir, kind.file_name()) {
                 Ok((file, _)) => files.push((kind, file)),
                 Err(Problem::MissingMember { .. }) => {}

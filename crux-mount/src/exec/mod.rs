@@ -131,7 +131,7 @@ pub struct BuiltNamespace {
 /// Runs `plan`. On an error nothing is left once this process has ended.
 pub fn execute(plan: &Plan, setup: Setup<'_>) -> Result<Built, ExecError> {
     let mut executor = Executor::new(setup).map_err(ExecError::Prepare)?;
-    for (at, step) in plan.steps().iter().enumerate() {
+    for (at, step) in plan.steps().enumerate() {
         executor.run(step).map_err(|error| ExecError::Step {
             number: at + 1,
             step: step.to_string(),

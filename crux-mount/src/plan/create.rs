@@ -2,6 +2,7 @@
 //!
 //! Kind: pure.
 
+use super::batch::Batches;
 use super::propagate::Groups;
 use super::{PlanError, Slot, Step};
 use crux_image::mounts::{
@@ -60,7 +61,7 @@ fn is_made_early(mounts: &Mounts, mount: &Mount) -> bool {
 }
 
 /// What is done in the caller's namespace.
-pub(super) fn sources(mounts: &Mounts, uses: &Uses, helpers: &[bool], steps: &mut Vec<Step>) {
+pub(super) fn sources(mounts: &Mounts, uses: &Uses, helpers: &[bool], steps: &mut Batches<'_>) {
     let outside = joined_outside(mounts);
     for (at, origin) in mounts.origins.iter().enumerate() {
         let Some(into) = first_slot(at.into(), uses, helpers) else {
@@ -91,7 +92,7 @@ pub(super) fn yard(
     uses: &Uses,
     helpers: &[bool],
     groups: &Groups,
-    steps: &mut Vec<Step>,
+    steps: &mut Batches<'_>,
 ) {
     let used = |at: &usize| helpers[*at] && !uses.0[*at].is_empty();
     for at in (0..mounts.origins.len()).filter(used) {
@@ -118,7 +119,7 @@ pub(super) fn mount(
     mounts: &Mounts,
     (ns, index): (NamespaceIndex, MountIndex),
     helpers: &[bool],
-    steps: &mut Vec<Step>,
+    steps: &mut Batches<'_>,
 ) {
     let mount = &mounts.namespaces[ns.at()].mounts[index.at()];
     let (origin, into) = (mount.origin, Slot::Mount(ns, index));
@@ -145,7 +146,7 @@ fn is_made_in_yard(origin: &Origin) -> bool {
 
 /// After everything is attached: names that only served to make a deleted root.
 /// The deepest first, so that a directory is empty when its turn comes.
-pub(super) fn unlink_deleted(mounts: &Mounts, steps: &mut Vec<Step>) {
+pub(super) fn unlink_deleted(mounts: &Mounts, steps: &mut Batches<'_>) {
     let deleted = mounts.every_mount().filter(|(_, _, mount)| mount.deleted);
     let mut names: Vec<_> = deleted
         .map(|(_, _, m)| (m.origin, &m.root, m.kind.is_directory(), &m.former))

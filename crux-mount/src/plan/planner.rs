@@ -4,6 +4,7 @@
 //! This file holds the frame and the waves of attaching; `create.rs` and
 //! `propagate.rs` hold the others.
 
+use super::batch::Batches;
 use super::create::{self, Uses};
 use super::{Plan, Slot, Step};
 use super::{lock, propagate};
@@ -49,29 +50,63 @@ const WAVE: usize = 256;
 
 /// Plans the restore of `mounts`, which has passed [`Mounts::check`].
 pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
-    let uses = Uses::of(mounts);
-    let groups = propagate::Groups::of(mounts)?;
-    let helpers = create::helpers(mounts, &uses, &groups)?;
-    for (at, namespace) in mounts.namespaces.iter().enumerate() {
-        if let Some(mount) = lock::unlockable(namespace).next() {
-            return Err(PlanError::Lock(at.into(), mount));
+    let mut batches = Vec::new();
+    Planning::begin(mounts)?.each(&mut |batch| batches.push(batch));
+    Ok(Plan { batches })
+}
+
+/// A plan of which nothing but the steps has to be found: there is one.
+pub struct Planning<'a> {
+    mounts: &'a Mounts,
+    uses: Uses,
+    groups: propagate::Groups,
+    /// Which origins need a helper.
+    helpers: Vec<bool>,
+}
+
+impl<'a> Planning<'a> {
+    /// Looks whether there is a plan for `mounts`, which has passed [`Mounts::check`].
+    pub fn begin(mounts: &'a Mounts) -> Result<Self, PlanError> {
+        let uses = Uses::of(mounts);
+        let groups = propagate::Groups::of(mounts)?;
+        let helpers = create::helpers(mounts, &uses, &groups)?;
+        for (at, namespace) in mounts.namespaces.iter().enumerate() {
+            if let Some(mount) = lock::unlockable(namespace).next() {
+                return Err(PlanError::Lock(at.into(), mount));
+            }
         }
+        Ok(Self {
+            mounts,
+            uses,
+            groups,
+            helpers,
+        })
     }
-    let mut steps = Vec::new();
-    create::sources(mounts, &uses, &helpers, &mut steps);
-    steps.push(Step::EnterYard);
-    for at in 0..mounts.namespaces.len() {
-        steps.push(Step::NewNamespace {
-            namespace: at.into(),
-        });
+
+    /// Gives the steps, batch by batch as they are found.
+    pub fn each(&self, give: &mut dyn FnMut(Vec<Step>)) {
+        let Self {
+            mounts,
+            uses,
+            groups,
+            helpers,
+        } = self;
+        let mut steps = Batches::new(give);
+        create::sources(mounts, uses, helpers, &mut steps);
+        steps.push(Step::EnterYard);
+        for at in 0..mounts.namespaces.len() {
+            steps.push(Step::NewNamespace {
+                namespace: at.into(),
+            });
+        }
+        create::yard(mounts, uses, helpers, groups, &mut steps);
+        for (at, namespace) in mounts.namespaces.iter().enumerate() {
+            attach(mounts, at.into(), namespace, helpers, &mut steps);
+        }
+        create::unlink_deleted(mounts, &mut steps);
+        propagate::steps(mounts, groups, &mut steps);
+        steps.end();
     }
-    create::yard(mounts, &uses, &helpers, &groups, &mut steps);
-    for (at, namespace) in mounts.namespaces.iter().enumerate() {
-        attach(mounts, at.into(), namespace, &helpers, &mut steps);
-    }
-    create::unlink_deleted(mounts, &mut steps);
-    propagate::steps(mounts, &groups, &mut steps);
-    Ok(Plan { steps })
 }
 
 /// Makes a namespace's mounts and attaches them: parents first; of the mounts on one
@@ -81,7 +116,7 @@ fn attach(
     at: NamespaceIndex,
     namespace: &Namespace,
     helpers: &[bool],
-    steps: &mut Vec<Step>,
+    steps: &mut Batches<'_>,
 ) {
     for wave in waves(lock::trees(namespace)) {
         // Only what is in one's own namespace can be cloned, so mounts are made in the yard.

@@ -5,6 +5,7 @@
 //! Where no member shows enough, a mount in the yard carries the group and leaves
 //! it when the yard goes.
 
+use super::batch::Batches;
 use super::{PlanError, Slot, Step};
 use crux_image::mounts::{
     GroupIndex, GroupLink, Lock, Master, MountIndex, Mounts, NamespaceIndex, OriginIndex,
@@ -202,7 +203,7 @@ fn masters_first(mounts: &Mounts) -> Vec<GroupIndex> {
 }
 
 /// The steps of this phase.
-pub(super) fn steps(mounts: &Mounts, groups: &Groups, steps: &mut Vec<Step>) {
+pub(super) fn steps(mounts: &Mounts, groups: &Groups, steps: &mut Batches<'_>) {
     // The attach phase ended in the last namespace, the removal of names in the yard.
     let last = NamespaceIndex::from(mounts.namespaces.len() - 1);
     let place = match steps.last() {
@@ -234,12 +235,12 @@ enum Place {
     Namespace(NamespaceIndex),
 }
 
-struct Phase<'a> {
-    steps: &'a mut Vec<Step>,
+struct Phase<'a, 'b> {
+    steps: &'a mut Batches<'b>,
     place: Place,
 }
 
-impl Phase<'_> {
+impl Phase<'_, '_> {
     fn group(&mut self, mounts: &Mounts, groups: &Groups, group: GroupIndex) {
         let Carrier {
             slot: carrier,

@@ -42,18 +42,50 @@ use crux_image::mounts::Mounts;
 /// # Errors
 /// The first step that the kernel would refuse, or that does something that plans
 /// must not do, or what is missing at the end.
-pub fn simulate(mounts: &Mounts, steps: &[Step]) -> Result<Mounts, SimulationError> {
-    let mut run = run::Run::new(mounts);
-    for (at, step) in steps.iter().enumerate() {
-        run.step(step).map_err(|rule| SimulationError {
-            step: at,
+pub fn simulate<'a>(
+    mounts: &'a Mounts,
+    steps: impl IntoIterator<Item = &'a Step>,
+) -> Result<Mounts, SimulationError> {
+    let mut simulation = Simulation::new(mounts);
+    let mut steps = steps.into_iter();
+    steps.try_for_each(|step| simulation.step(step))?;
+    simulation.end()
+}
+
+/// The same, for a plan that comes little by little.
+#[derive(Debug)]
+pub struct Simulation<'a> {
+    run: run::Run<'a>,
+    /// How many steps were run.
+    steps: usize,
+}
+
+impl<'a> Simulation<'a> {
+    /// At the beginning of a plan for `mounts`.
+    pub fn new(mounts: &'a Mounts) -> Self {
+        Self {
+            run: run::Run::new(mounts),
+            steps: 0,
+        }
+    }
+
+    /// Runs the next step.
+    pub fn step(&mut self, step: &'a Step) -> Result<(), SimulationError> {
+        self.run.step(step).map_err(|rule| SimulationError {
+            step: self.steps,
             what: step.to_string(),
             rule,
         })?;
+        self.steps += 1;
+        Ok(())
     }
-    outcome::read(run).map_err(|rule| SimulationError {
-        step: steps.len(),
-        what: "the end of the plan".into(),
-        rule,
-    })
+
+    /// The mounts of the container that have come of the steps.
+    pub fn end(self) -> Result<Mounts, SimulationError> {
+        outcome::read(self.run).map_err(|rule| SimulationError {
+            step: self.steps,
+            what: "the end of the plan".into(),
+            rule,
+        })
+    }
 }

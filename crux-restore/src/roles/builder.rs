@@ -45,12 +45,7 @@ pub(crate) fn work(
     let members = image.members.into_iter().zip(files).collect();
     let (record, _) = channel.receive::<Record>(bound(RECORD, 0))?;
     // TRUST: whoever made the record and the plan may have been taken over by the image. The planner plans meanwhile.
-    let checked = record.mounts.check().or_exit(Exit::Image);
-    let (steps, _) = channel.receive::<Steps>(bound(RECORD, 0))?;
-    let plan = checked.and_then(|()| {
-        let plan = Plan::received(&record.mounts, steps.0);
-        plan.or_exit(Exit::Image)
-    });
+    let plan = plan(&record.mounts, channel)?;
     let begun = channel.receive::<Begun>(bound(SMALL, PROCS))?;
     let external = |origin: &Origin| matches!(origin, Origin::External(_));
     let origins = record.mounts.origins.iter().enumerate();
@@ -80,6 +75,21 @@ pub(crate) fn work(
         }
         Err(failure) => channel.send(&Answer::<Done>::Err(Refusal::from(failure)), &[]),
     }
+}
+
+/// The plan that the planner makes of the record, looked at as it comes.
+fn plan(mounts: &Mounts, channel: &Channel) -> Result<Result<Plan, Failure>, ChannelError> {
+    let mut left = RECORD;
+    let mut next = || {
+        let batch = channel.receive_next::<Steps>(&mut left)?;
+        Ok::<_, ChannelError>(batch.map(|steps| steps.0))
+    };
+    let checked = mounts.check().or_exit(Exit::Image);
+    if let Err(failure) = checked {
+        while next()?.is_some() {}
+        return Ok(Err(failure));
+    }
+    Ok(Plan::received(mounts, next)?.or_exit(Exit::Image))
 }
 
 /// The descriptors of what was built; [`unpack`] takes them in the same order.

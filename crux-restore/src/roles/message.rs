@@ -53,7 +53,7 @@ pub(crate) struct Record {
     pub wanted: Vec<Wanted>,
 }
 
-/// Likewise: the plan.
+/// Likewise: the plan, in a row of such records.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Steps(pub Vec<Step>);
 

@@ -25,7 +25,7 @@ use crux_image::error::ImageError;
 use crux_image::member::MemberKind;
 use crux_image::mounts::{Contents, Mounts, Origin, OwnFsType};
 use crux_image::tasks::Tasks;
-use crux_mount::plan::{Plan, plan};
+use crux_mount::plan::{Planning, plan};
 use crux_mount::{mountinfo, verify};
 use crux_role::{Channel, ChannelError, Grounds};
 use std::fs::File;
@@ -64,12 +64,19 @@ pub(crate) fn work(
     };
     channel.send(&Answer::Ok(Planned::Record), &[])?;
     channel.send(&found.record, &[])?;
-    let (plan, tasks) = match planned(options, before, &found) {
+    let (planning, tasks) = match planned(options, before, &found) {
         Ok(planned) => planned,
         Err(failure) => return channel.send(&answer::<()>(Err(failure)), &[]),
     };
     channel.send(&Answer::Ok(()), &[])?;
-    channel.send(&Steps(plan.into_steps()), &[])?;
+    let mut sent = Ok(());
+    planning.each(&mut |batch| {
+        if sent.is_ok() {
+            sent = channel.send(&Steps(batch), &[]);
+        }
+    });
+    sent?;
+    channel.send_end()?;
     let mounts = &found.record.mounts;
     if let (Some(compiled), Some(tasks)) = (&tasks, &found.tasks) {
         channel.send(&delivery(compiled, tasks, mounts), &[])?;
@@ -113,10 +120,11 @@ pub fn plan_here(options: &Options, members: Members) -> Result<usize, Failure> 
         grounds: None,
     };
     let found = find(options, &before, members)?;
-    let (plan, _) = planned(options, &before, &found)?;
+    planned(options, &before, &found)?;
+    let plan = plan(&found.record.mounts).or_exit(Exit::Image)?;
     look_ahead(&found, Some(host))?;
     plan.check(&found.record.mounts).or_exit(Exit::Image)?;
-    Ok(plan.steps().len())
+    Ok(plan.steps().count())
 }
 
 /// What the supervisor is told of a plan.
@@ -310,14 +318,15 @@ fn show(options: &Options, before: &Before, members: Members) -> Result<String, 
     Ok(report::dry_run(&plan, mounts, tasks, options))
 }
 
-/// The builder runs the plan on a model of the kernel's rules before it begins.
-fn planned(
+/// That there is a plan. The builder runs its steps on a model of the kernel's rules before it begins, while they
+/// are found here.
+fn planned<'a>(
     options: &Options,
     before: &Before,
-    found: &Found,
-) -> Result<(Plan, Option<Box<Compilation>>), Failure> {
-    let plan = plan(&found.record.mounts).or_exit(Exit::Image)?;
-    Ok((plan, compiled(options, before, found)?))
+    found: &'a Found,
+) -> Result<(Planning<'a>, Option<Box<Compilation>>), Failure> {
+    let planning = Planning::begin(&found.record.mounts).or_exit(Exit::Image)?;
+    Ok((planning, compiled(options, before, found)?))
 }
 
 /// What is left to be looked at before anything is made: the host's mounts, which are not to change, and the trees of

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub(super) const TCP: u16 = 6;
 const TCP_INFO: u16 = 11;
 const TCP_ULP: u16 = 31;
-/// `TCP_FASTOPEN_CONNECT`, `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`.
+/// `TCP_FASTOPEN_CONNECT`, `IP_MULTICAST_TTL`, `IPV6_MULTICAST_IF`, `IPV6_MULTICAST_HOPS`.
 const IDLE: [(u16, u16); 4] = [(TCP, 30), (0, 33), (41, 17), (41, 18)];
 const IP_TRANSPARENT: (u16, u16) = (0, 19);
 const IPV6_TRANSPARENT: (u16, u16) = (41, 75);
