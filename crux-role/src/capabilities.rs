@@ -85,7 +85,8 @@ fn drop_bounding(keep: &CapsHashSet) -> Result<(), CapsError> {
     if !Held::now().has(Capability::CAP_SETPCAP) {
         return Ok(());
     }
-    // To drop what is not there is no error, and takes no more than to look whether it is.
+    // KERNEL: each that this list has is known since Linux 5.9. To drop what is not there is no error, and takes no more
+    // than to look whether it is.
     let all = caps::all();
     let mut dropped = all.difference(keep);
     Ok(dropped.try_for_each(|capability| caps::drop(None, CapSet::Bounding, *capability))?)

@@ -61,8 +61,8 @@ impl Plan {
         let mut simulation = Simulation::new(mounts);
         let mut kept = Ok(());
         while let Some(batch) = next()? {
-            let steps = batches.push_get(batch).iter();
-            kept = kept.and_then(|()| steps.clone().try_for_each(|step| simulation.step(step)));
+            let mut steps = batches.push_get(batch).iter();
+            kept = kept.and_then(|()| steps.try_for_each(|step| simulation.step(step)));
         }
         let checked = kept
             .and_then(|()| simulation.end())

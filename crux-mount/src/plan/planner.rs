@@ -50,9 +50,7 @@ const WAVE: usize = 256;
 
 /// Plans the restore of `mounts`, which has passed [`Mounts::check`].
 pub fn plan(mounts: &Mounts) -> Result<Plan, PlanError> {
-    let mut batches = Vec::new();
-    Planning::begin(mounts)?.each(&mut |batch| batches.push(batch));
-    Ok(Plan { batches })
+    Ok(Planning::begin(mounts)?.plan())
 }
 
 /// A plan of which nothing but the steps has to be found: there is one.
@@ -81,6 +79,13 @@ impl<'a> Planning<'a> {
             groups,
             helpers,
         })
+    }
+
+    /// All steps together.
+    pub fn plan(&self) -> Plan {
+        let mut batches = Vec::new();
+        self.each(&mut |batch| batches.push(batch));
+        Plan { batches }
     }
 
     /// Gives the steps, batch by batch as they are found.

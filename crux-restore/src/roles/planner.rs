@@ -120,8 +120,8 @@ pub fn plan_here(options: &Options, members: Members) -> Result<usize, Failure> 
         grounds: None,
     };
     let found = find(options, &before, members)?;
-    planned(options, &before, &found)?;
-    let plan = plan(&found.record.mounts).or_exit(Exit::Image)?;
+    let (planning, _) = planned(options, &before, &found)?;
+    let plan = planning.plan();
     look_ahead(&found, Some(host))?;
     plan.check(&found.record.mounts).or_exit(Exit::Image)?;
     Ok(plan.steps().count())
