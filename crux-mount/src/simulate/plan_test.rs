@@ -3,7 +3,7 @@
 //! Kind: pure.
 
 use super::scene::{enter, image, made};
-use super::simulate;
+use super::{Rule, simulate};
 use crate::arbitrary::{equal_up_to_ids, mounts};
 use crate::plan::{CheckError, Plan, Planning, Step, plan};
 use crux_image::mounts::Mounts;
@@ -26,7 +26,21 @@ fn a_wrong_step_is_named_by_its_place_in_the_whole_plan() {
     let Err(CheckError::Simulation(error)) = received(&image(), vec![first, wrong, vec![]]) else {
         panic!("the yard was never left");
     };
-    assert_eq!(error.step, steps);
+    assert_eq!((error.step, &*error.what), (steps, "return to the yard"));
+}
+
+/// All that comes of the plan is the record; but one step more is there, that does what no plan may do.
+#[test]
+fn a_wrong_step_is_refused_where_everything_else_is_right() {
+    let image = image();
+    let whole: Vec<Step> = plan(&image).unwrap().steps().cloned().collect();
+    let steps = whole.len();
+    assert!(received(&image, vec![whole.clone()]).is_ok());
+    let Err(CheckError::Simulation(error)) = received(&image, vec![whole, vec![Step::EnterYard]])
+    else {
+        panic!("a second yard");
+    };
+    assert_eq!((error.step, error.rule), (steps, Rule::SecondYard));
 }
 
 #[test]
